@@ -1,0 +1,1 @@
+"""Know what data exist, on which grid, and do their input and output."""

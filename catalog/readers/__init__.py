@@ -1,0 +1,1 @@
+"""Read pixels of source scenes onto a grid, by interchangeable loaders."""

@@ -1,0 +1,1 @@
+"""Serve and keep the embedded STAC catalogue: stac-fastapi over one SQLite file."""

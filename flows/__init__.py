@@ -1,0 +1,1 @@
+"""Say order, fan-out and parameters of Prefect flows, and hold the command line."""

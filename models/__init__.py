@@ -1,0 +1,1 @@
+"""Compute, arrays in and arrays out; no paths, network, environment or clock."""

@@ -1,0 +1,1 @@
+"""Hold one Prefect task per file: load, call pure code, store, return a small reference."""
