@@ -76,7 +76,7 @@ class Scene:
     properties: dict[str, Any] = field(default_factory=dict)
     """Source properties worth carrying on: platform, instruments, constellation, eo:, sar:, sat:, view:."""
     version: str | None = None
-    """What the source says changes when its pixels change: processing baseline, ``version`` or ``updated``."""
+    """What the source says changes with its pixels: processing baseline, ``version`` or ``updated``."""
 
     @cached_property
     def digest(self) -> str:

@@ -16,7 +16,9 @@ def canonical_json(value: object) -> bytes:
     Raises:
         ValueError: NaN or infinity, which JSON cannot spell.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def sha256_of_json(value: object) -> str:

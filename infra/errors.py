@@ -5,7 +5,7 @@
     ├── ConfigError                   settings, machine or disk are wrong      → fail at the start
     ├── NotFoundError (LookupError)   an item, asset or catalogue is absent    → fail the item
     ├── DataError                     data are there but unusable              → quarantine
-    ├── TransientError                network, throttling, a lost worker       → retry (the only class retried)
+    ├── TransientError                network, throttling, a lost worker       → retry (nothing else is)
     └── InternalError                 a broken invariant: a bug                → fail loudly
 
 The message says what failed, with value and place, what was expected, and what to do.
@@ -24,7 +24,7 @@ class AppError(Exception):
         **context: Small facts for machines (ids, paths, counts).
     """
 
-    def __init__(self, message: str, **context: Any) -> None:
+    def __init__(self, message: str, **context: object) -> None:
         super().__init__(message)
         self.message = message
         self.context = context

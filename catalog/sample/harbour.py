@@ -1,0 +1,123 @@
+"""Build the harbour: quays, basins, moles, a tank farm and its sheds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from shapely import affinity
+from shapely.geometry import LineString, Point, Polygon, box
+from shapely.geometry.base import BaseGeometry
+
+from catalog.sample.cover import Cover, Feature
+from catalog.sample.landscape import Landscape, bend
+from catalog.sample.parcels import iterate_polygons
+
+
+@dataclass(frozen=True, kw_only=True)
+class Harbour:
+    """Hold the harbour; ``ground`` is all of its land, ``water`` its basins."""
+
+    ground: BaseGeometry
+    water: BaseGeometry
+    industry: BaseGeometry
+    """Land behind the quays where halls may stand."""
+    berths: tuple[LineString, ...]
+    """Lines along which ships lie."""
+    features: tuple[Feature, ...]
+
+
+def build_harbour(seed: int, land: Landscape) -> Harbour:
+    """Build the harbour east of the river's mouth."""
+    rng = np.random.default_rng([seed, 3])
+    r = land.radius_m
+    x, y = land.mouth_xy
+    turn = float(rng.uniform(-9, 9))
+
+    def place(geometry: BaseGeometry) -> BaseGeometry:
+        return affinity.rotate(affinity.translate(geometry, x, y), turn, origin=(x, y))
+
+    plate = place(box(0.14 * r, -0.22 * r, 1.62 * r, 0.2 * r))
+    wide = 0.2 * r
+    lefts = [0.3 * r, 0.3 * r + wide + rng.uniform(0.12, 0.16) * r]
+    basins = [place(box(left, -0.4 * r, left + wide, rng.uniform(0.02, 0.12) * r)) for left in lefts]
+    outer = place(box(0.14 * r, -0.5 * r, 1.62 * r, -0.22 * r))
+    water = shapely.union_all([*basins, outer])
+    ground = plate.difference(shapely.union_all([*basins, land.river.buffer(8)]))
+    moles = [
+        bend(np.array(shapely.get_coordinates(place(LineString(line)))), step_m=20)
+        for line in (
+            [(0.1 * r, -0.12 * r), (0.12 * r, -0.45 * r), (0.3 * r, -0.66 * r), (0.55 * r, -0.74 * r)],
+            [(1.6 * r, -0.18 * r), (1.55 * r, -0.42 * r), (1.3 * r, -0.62 * r), (0.82 * r, -0.66 * r)],
+        )
+    ]
+    farm = place(box(1.1 * r, -0.15 * r, 1.55 * r, 0.16 * r))
+    tanks = _stand_tanks(rng, farm, np.deg2rad(turn))
+    sheds = _stand_sheds(rng, [place(box(a, -0.18 * r, b, 0.0)) for a, b in _piers(lefts, wide, r)])
+    stone = {"man_made": "breakwater"}
+    features = [
+        Feature(cover=Cover.QUAY, geometry=ground, tags={"landuse": "industrial", "industrial": "port"}),
+        *(Feature(cover=Cover.MOLE, geometry=mole, tags=stone, width_m=17, height_m=2.5) for mole in moles),
+        Feature(cover=Cover.INDUSTRIAL, geometry=farm, tags={"landuse": "industrial", "name": "Tank farm"}),
+        *tanks, *sheds,
+    ]  # fmt: skip
+    berths = tuple(_berths(place, lefts, wide, r))
+    behind = place(box(0.75 * r, 0.2 * r, 1.75 * r, 0.42 * r)).difference(land.sea.buffer(30))
+    return Harbour(
+        ground=ground, water=water.difference(ground), industry=behind, berths=berths, features=tuple(features)
+    )
+
+
+def _piers(lefts: list[float], wide: float, r: float) -> list[tuple[float, float]]:
+    """Return left and right of each pier where sheds can stand."""
+    return [(lefts[0] + wide + 20, lefts[1] - 20), (lefts[1] + wide + 25, 1.05 * r)]
+
+
+def _stand_tanks(rng: np.random.Generator, farm: Polygon, angle_rad: float) -> list[Feature]:
+    """Stand round tanks on a loose grid inside the farm, each size in rows of its own."""
+    corner = shapely.get_coordinates(affinity.rotate(farm, -np.rad2deg(angle_rad), origin=(0, 0)))
+    (x0, y0), (x1, y1) = corner.min(axis=0), corner.max(axis=0)
+    tanks: list[Feature] = []
+    y = y0 + 14.0
+    while y < y1 - 24:
+        radius = float(rng.choice([9.0, 14.0, 21.0, 27.0]))
+        pitch = 2 * radius + rng.uniform(12, 20)
+        y += radius
+        for x in np.arange(x0 + 14 + radius, x1 - radius - 8, pitch):
+            if rng.random() < 0.86 and y + radius < y1 - 6:
+                spot = affinity.rotate(Point(x, y), np.rad2deg(angle_rad), origin=(0, 0))
+                disc = spot.buffer(radius, quad_segs=6)
+                tags = {"man_made": "storage_tank", "content": "oil" if radius > 15 else "fuel", "building": "yes"}
+                tanks.append(Feature(cover=Cover.TANK, geometry=disc, tags=tags, height_m=radius * 0.45 + 6))
+        y += radius + rng.uniform(10, 16)
+    return tanks
+
+
+def _stand_sheds(rng: np.random.Generator, plots: list[Polygon]) -> list[Feature]:
+    """Stand long sheds along the piers."""
+    sheds = []
+    for plot in plots:
+        corners = shapely.get_coordinates(plot)
+        # the box's ring runs counter-clockwise from its lower right corner
+        a, b, d = corners[2], corners[1], corners[3]
+        along, across = b - a, d - a
+        lanes = max(int(np.hypot(*across) / 75), 1)
+        for lane in range(lanes):
+            for share in np.arange(0.03, 0.9, 0.36):
+                p = a + along * share + across * ((lane + 0.15) / lanes)
+                u, v = along * rng.uniform(0.24, 0.31), across * (rng.uniform(0.45, 0.6) / lanes)
+                hall = Polygon([p, p + u, p + u + v, p + v])
+                angle = float(np.arctan2(along[1], along[0]))
+                tags = {"building": "warehouse"}
+                sheds.append(Feature(cover=Cover.BUILDING, geometry=hall, tags=tags, height_m=11, style=4, angle_rad=angle))
+    return [shed for shed in sheds if any(True for _ in iterate_polygons(shed.geometry, min_m2=250))]
+
+
+def _berths(place, lefts: list[float], wide: float, r: float) -> list[LineString]:  # type: ignore[no-untyped-def]
+    lines = []
+    for left in lefts:
+        lines.append(place(LineString([(left + 14, -0.2 * r), (left + 14, 0.0)])))
+        lines.append(place(LineString([(left + wide - 14, -0.2 * r), (left + wide - 14, 0.0)])))
+    lines.append(place(LineString([(1.0 * r, -0.22 * r - 16), (1.5 * r, -0.22 * r - 16)])))
+    return lines

@@ -1,0 +1,126 @@
+"""Do one work unit: read a tile of every band, mask, verify, write whole shards at every level, receipt last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from catalog.coverage import covered_fraction
+from catalog.cubes import CUBE_FOLDER
+from catalog.grid import tile_geobox, tile_window
+from catalog.masks import cloud_mask
+from catalog.plan import band_of
+from catalog.pyramid import Moments, count_levels, halve, summarise
+from catalog.readers.protocol import Pixels, ReadRequest, fill_value, valid_mask
+from catalog.readers.registry import make_reader
+from catalog.receipts import TileReceipt, read_tile_receipt, write_tile_receipt
+from catalog.records import Band, CubePlan, Tile
+from catalog.zarr_objects import RecordingStore
+from infra.errors import DataError
+from infra.storage import Storage, open_storage
+
+_BLANK_CHECK_FRACTION = 0.1
+"""A tile that footprints cover less than this may hold no pixel: footprints are coarser than data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileOutcome:
+    """Tell what a work unit did; small, it travels back from the worker."""
+
+    receipt: TileReceipt
+    reused: bool
+    """True when the tile was already there and no pixel was read."""
+
+
+def write_tile(store_uri: str, plan: CubePlan, tile: Tile) -> TileOutcome:
+    """Make one tile of a cube, unless its receipt is there.
+
+    Runs on a Dask worker; safe to repeat, and safe beside another worker doing the same.
+
+    Raises:
+        DataError: a file is broken, or a block stays blank where footprints promise data.
+        TransientError: network or store failed.
+    """
+    storage = open_storage(store_uri)
+    done = read_tile_receipt(storage, plan, tile)
+    if done is not None:
+        return TileOutcome(receipt=done, reused=True)
+    receipt = _make_tile(storage, plan, tile)
+    write_tile_receipt(storage, plan, receipt)
+    return TileOutcome(receipt=receipt, reused=False)
+
+
+def _make_tile(storage: Storage, plan: CubePlan, tile: Tile) -> TileReceipt:
+    geobox = tile_geobox(plan.grid, tile)
+    expected = covered_fraction([scene.geometry for scene in plan.group.scenes], geobox)
+    store = RecordingStore(storage, f"{plan.path}/{CUBE_FOLDER}")
+    root = zarr.open_group(store, mode="r+", zarr_format=3, use_consolidated=False)
+    valid_fraction: dict[str, float] = {}
+    moments: dict[str, Moments | None] = {}
+    dropped = _dropped_pixels(plan, tile)
+    for band, pixels in _read_verified(plan, tile, expected):
+        fill = fill_value(band)
+        valid_fraction[band.name] = _fraction(valid_mask(pixels, fill))
+        if dropped is not None and not band.quality:
+            pixels = np.where(dropped, np.asarray(fill, dtype=pixels.dtype), pixels)
+        moments[band.name] = summarise(pixels, valid_mask(pixels, fill))
+        _write_levels(root, plan, tile, band, pixels)
+    return TileReceipt(
+        tile=tile,
+        files=tuple(store.take_written(f"{CUBE_FOLDER}/")),
+        expected_fraction=expected,
+        valid_fraction=valid_fraction,
+        moments=moments,
+    )
+
+
+def _read_verified(plan: CubePlan, tile: Tile, expected: float) -> Iterator[tuple[Band, Pixels]]:
+    """Read the tile's bands; a blank one is read once more past every cache, then given up."""
+    for name, pixels in _read(plan, tile, plan.bands):
+        band = band_of(plan.group.scenes[0], name)
+        checked = expected >= _BLANK_CHECK_FRACTION and not band.quality
+        if checked and not valid_mask(pixels, fill_value(band)).any():
+            ((_, pixels),) = _read(plan, tile, (name,), uncached=True)
+            if not valid_mask(pixels, fill_value(band)).any():
+                ids = ", ".join(scene.id for scene in plan.group.scenes)
+                raise DataError(
+                    f"band {name!r} of {ids} is blank in tile {tile.name}, read twice, "
+                    f"though footprints cover {expected:.0%} of it"
+                )
+        yield band, pixels
+
+
+def _read(
+    plan: CubePlan, tile: Tile, names: tuple[str, ...], *, uncached: bool = False
+) -> Iterator[tuple[str, Pixels]]:
+    reader = make_reader(plan.options.loader, uncached=uncached)
+    geobox = tile_geobox(plan.grid, tile)
+    return reader.read(
+        ReadRequest(scenes=plan.group.scenes, bands=names, geobox=geobox, resampling=plan.options.resampling)
+    )
+
+
+def _dropped_pixels(plan: CubePlan, tile: Tile) -> NDArray[np.bool_] | None:
+    """Return where the cloud mask drops pixels; None when the run does not mask."""
+    scene = plan.group.scenes[0]
+    if plan.options.mask == "none" or scene.quality_band is None or scene.mask_rule is None:
+        return None
+    ((_, quality),) = _read(plan, tile, (scene.quality_band,))
+    return cloud_mask(quality, scene.mask_rule)
+
+
+def _write_levels(root: zarr.Group, plan: CubePlan, tile: Tile, band: Band, pixels: Pixels) -> None:
+    for level in range(count_levels(plan.grid)):
+        if level:
+            pixels = halve(pixels, fill_value(band), nearest=band.quality)
+        array = root[f"{level}/{band.name}"]
+        assert isinstance(array, zarr.Array)
+        array[tile_window(plan.grid, tile, level)] = pixels
+
+
+def _fraction(valid: NDArray[np.bool_]) -> float:
+    return float(np.count_nonzero(valid) / valid.size)

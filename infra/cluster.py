@@ -1,0 +1,169 @@
+"""Start or join a Dask cluster, and run work units on it.
+
+The only place, beside ``flows.runners``, that knows Dask's scheduler. What is sent is a module-level
+function and small arguments; what comes back is small too.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from distributed import Client, LocalCluster, as_completed, performance_report
+from distributed.scheduler import KilledWorker
+from distributed.security import Security
+
+from infra.errors import AppError, ConfigError, InternalError, TransientError
+from infra.provenance import assert_single_checkout, project_version
+from infra.settings import DaskSettings
+
+logger = logging.getLogger(__name__)
+
+Unit = TypeVar("Unit")
+Result = TypeVar("Result")
+_CONNECT_TIMEOUT_S = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterAddress:
+    """Name a running scheduler: all that a task needs to send it work."""
+
+    scheduler: str
+    tls_ca_file: str | None = None
+    tls_cert_file: str | None = None
+    tls_key_file: str | None = None
+
+
+@contextmanager
+def running_cluster(settings: DaskSettings, *, report: Path | None = None) -> Iterator[ClusterAddress]:
+    """Give a cluster for one run: the scheduler that settings name, or a LocalCluster of our own.
+
+    Args:
+        settings: Address and TLS files, or the size of the LocalCluster.
+        report: Where Dask's performance report is kept, self-contained HTML; None keeps none.
+
+    Raises:
+        ConfigError: the named scheduler does not answer, or its workers run other code.
+    """
+    with _scheduler(settings) as address:
+        client = _client(address)
+        _check_same_code(client)
+        logger.info("dask dashboard: %s", client.dashboard_link)
+        # Inline: the report must open where there is no internet.
+        kept = nullcontext() if report is None else performance_report(filename=str(report), mode="inline")
+        try:
+            with client.as_current(), kept:
+                yield address
+        finally:
+            _client.cache_clear()
+            client.close()
+
+
+def dashboard_link(address: ClusterAddress) -> str:
+    """Return the URL of the cluster's dashboard."""
+    return str(_client(address).dashboard_link)
+
+
+def run_units(
+    address: ClusterAddress, function: Callable[[Unit], Result], units: Sequence[Unit]
+) -> Iterator[tuple[Unit, Result | AppError]]:
+    """Run a function over units on the cluster; yield each unit with its result or error as it ends.
+
+    Args:
+        address: The cluster.
+        function: Module-level function; workers import it.
+        units: Small picklable records.
+
+    Raises:
+        TransientError: the scheduler was lost.
+    """
+    client = _client(address)
+    futures = client.map(function, units, pure=False)
+    unit_of = {future.key: unit for future, unit in zip(futures, units, strict=True)}
+    try:
+        for future in as_completed(futures):
+            yield unit_of[future.key], _outcome(future)
+            future.release()
+    finally:
+        client.cancel([future for future in futures if not future.done()])
+
+
+def _outcome(future: Any) -> Any:  # noqa: ANN401 - distributed is untyped
+    if future.status == "finished":
+        return future.result()
+    if future.status in {"cancelled", "lost"}:
+        raise TransientError("the Dask scheduler was lost; run again, finished tiles are kept")
+    exception = future.exception()
+    if isinstance(exception, AppError):
+        return exception
+    if isinstance(exception, KilledWorker):
+        return TransientError(f"a work unit lost its worker too often: {exception}")
+    return InternalError(f"{type(exception).__name__}: {exception}")
+
+
+@contextmanager
+def _scheduler(settings: DaskSettings) -> Iterator[ClusterAddress]:
+    if settings.address is not None:
+        yield ClusterAddress(
+            scheduler=settings.address,
+            tls_ca_file=_text(settings.tls_ca_file),
+            tls_cert_file=_text(settings.tls_cert_file),
+            tls_key_file=_text(settings.tls_key_file),
+        )
+        return
+    port = settings.dashboard_port if _is_free(settings.dashboard_port) else 0
+    with LocalCluster(
+        n_workers=settings.workers,
+        threads_per_worker=settings.threads_per_worker,
+        memory_limit=settings.memory_limit,
+        host="127.0.0.1",
+        dashboard_address=f"127.0.0.1:{port}",
+        silence_logs=logging.ERROR,
+    ) as cluster:
+        yield ClusterAddress(scheduler=cluster.scheduler_address)
+
+
+@lru_cache(maxsize=4)
+def _client(address: ClusterAddress) -> Client:
+    # One client for a process and cluster: tasks of one run share it.
+    security = None
+    if address.scheduler.startswith("tls://"):
+        security = Security(
+            require_encryption=True,
+            tls_ca_file=address.tls_ca_file,
+            tls_client_cert=address.tls_cert_file,
+            tls_client_key=address.tls_key_file,
+        )
+    try:
+        return Client(address.scheduler, security=security, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
+    except (OSError, TimeoutError, ValueError, TypeError) as exc:
+        raise ConfigError(
+            f"Dask scheduler {address.scheduler} does not answer: {exc}; check dask.address and its TLS files"
+        ) from exc
+
+
+def _check_same_code(client: Client) -> None:
+    assert_single_checkout()
+    ours = project_version()
+    theirs = set(client.run(project_version).values())
+    if theirs and theirs != {ours}:
+        raise ConfigError(f"workers run terraloom {', '.join(sorted(theirs))}, this process {ours}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
