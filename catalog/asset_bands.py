@@ -18,13 +18,22 @@ import numpy as np
 
 from catalog.masks import rule_for_band
 
-_RASTER_TYPES = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2", "image/x.geotiff", "application/x-geotiff")
-_RASTER_SUFFIXES = (".tif", ".tiff", ".jp2")
-_NOT_DATA = frozenset({"thumbnail", "overview", "metadata", "visual", "graphic", "preview", "quicklook"})
-_QUALITY_ROLES = frozenset(
-    {"cloud", "cloud-shadow", "snow-ice", "water-mask", "saturation", "quality", "mask", "classification"}
+_RASTER_TYPES = (
+    "image/tiff",
+    "image/vnd.stac.geotiff",
+    "image/jp2",
+    "image/x.geotiff",
+    "application/x-geotiff",
 )
-_QUALITY_NAME = re.compile(r"^(scl|bqa|qa60|fmask|.*_fmask|qa_.*|.*_qa|.*qa_aerosol|.*pixel_qa|.*_bqa)(\.tif)?$")
+_RASTER_SUFFIXES = (".tif", ".tiff", ".jp2")
+_PICTURES = frozenset({"thumbnail", "overview", "metadata", "visual", "graphic", "preview", "quicklook"})
+_PICTURE_KEYS = _PICTURES | {"rendered_preview", "tilejson", "tci", "visual_10m", "visual-jp2", "browse"}
+_QUALITY_ROLES = frozenset(
+    {"cloud", "cloud-shadow", "snow-ice", "water-mask", "saturation", "data-mask", "quality", "mask"}
+)
+_QUALITY_NAME = re.compile(
+    r"^(scl|bqa|qa60|fmask|.*_fmask|qa_.*|.*_qa|.*qa_aerosol|.*pixel_qa|.*_bqa)(\.tif)?$"
+)
 _METRES_AT_LEAST = 0.05  # a smaller pixel is in degrees, not metres
 _COMPLEX = {"cfloat32": "complex64", "cfloat64": "complex128"}
 
@@ -44,8 +53,8 @@ class AssetBand:
     """Band name and common name, as stated."""
     count: int | None
     """Bands of the file as stated; None when the item lists none."""
-    is_data: bool
-    """True when read by default: no thumbnail, overview or quality band."""
+    is_picture: bool
+    """True for thumbnails, overviews and rendered images: reached by their asset key only."""
     quality: bool
     dtype: str | None = None
     nodata: float | str | None = None
@@ -116,7 +125,7 @@ def _bands_of_asset(key: str, asset: Mapping[str, Any], properties: Mapping[str,
                 index=index,
                 names=tuple(dict.fromkeys(text for text in (name, common_name) if text)),
                 count=len(stated) or None,
-                is_data=not is_quality and not _is_picture(key, roles),
+                is_picture=_is_picture(key, roles),
                 quality=is_quality,
                 common_name=common_name,
                 checksum=_text(asset.get("file:checksum")),
@@ -151,7 +160,7 @@ def _merge_band_lists(
 def _numbers(
     facts: Mapping[str, Any], asset: Mapping[str, Any], properties: Mapping[str, Any]
 ) -> dict[str, Any]:
-    def stated(*keys: str) -> Any:
+    def stated(*keys: str) -> object:
         # Unprefixed names of raster:bands (scale, offset) mean something else on assets and items.
         shared = [key for key in keys if ":" in key or key in ("data_type", "nodata", "unit", "gsd")]
         return next(
@@ -208,9 +217,8 @@ def _is_raster(asset: Mapping[str, Any]) -> bool:
 
 
 def _is_picture(key: str, roles: set[str]) -> bool:
-    if "data" in roles and not roles & {"visual", "overview", "thumbnail"}:
-        return False
-    return bool(roles & _NOT_DATA) or key.lower() in _NOT_DATA | {"rendered_preview", "tilejson", "tci"}
+    # Planetary Computer gives its rendered true colour the role "data": the key is the better witness.
+    return bool(roles & _PICTURES) or key.lower() in _PICTURE_KEYS
 
 
 def _is_quality_name(name: str) -> bool:
@@ -221,7 +229,7 @@ def _is_classified(place: Mapping[str, Any]) -> bool:
     return bool(place.get("classification:classes") or place.get("classification:bitfields"))
 
 
-def _first(place: Mapping[str, Any], *keys: str) -> Any:
+def _first(place: Mapping[str, Any], *keys: str) -> object:
     return next((place[key] for key in keys if place.get(key) is not None), None)
 
 

@@ -143,7 +143,11 @@ def _lay_out_coordinates(group: zarr.Group, plan: CubePlan, level: int) -> None:
         )
         array[:] = values
     seconds = int(plan.group.datetime.timestamp())
-    time_attributes = {"standard_name": "time", "units": "seconds since 1970-01-01", "calendar": "standard"}
+    time_attributes: dict[str, Any] = {
+        "standard_name": "time",
+        "units": "seconds since 1970-01-01",
+        "calendar": "standard",
+    }
     time = group.create_array("time", shape=(), dtype="int64", fill_value=0, attributes=time_attributes)
     time[...] = seconds
     affine = level_transform(plan.grid, level).to_gdal()
@@ -198,11 +202,8 @@ def _root_attributes(grid: Grid, levels: int) -> dict[str, Any]:
 
 
 def _level_attributes(grid: Grid, level: int) -> dict[str, Any]:
-    return {
-        "Conventions": "CF-1.11",
-        "zarr_conventions": [_PROJ, _SPATIAL],
-        **_spatial_attributes(grid, level),
-    }
+    conventions = {"Conventions": "CF-1.11", "zarr_conventions": [_PROJ, _SPATIAL]}
+    return conventions | _spatial_attributes(grid, level)
 
 
 def _spatial_attributes(grid: Grid, level: int) -> dict[str, Any]:

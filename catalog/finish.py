@@ -1,4 +1,4 @@
-"""Finish a cube whose tiles are all there: pictures, statistics, a check of every object, the receipt last."""
+"""Finish a cube whose tiles are there: pictures, statistics, a check of every object, the receipt last."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from PIL import Image
 from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
-from catalog.grid import level_shape, level_transform
+from catalog.grid import level_shape
 from catalog.readers.protocol import fill_value, valid_mask
 from catalog.records import Band, BandStatistics, Grid
 from catalog.stretch import (
@@ -44,8 +44,7 @@ PREVIEW_MAX_PX = 2048
 PREVIEW_CHANNELS = ("preview/red", "preview/green", "preview/blue")
 """Keys of the preview's channels in :func:`write_preview_cog`'s statistics."""
 THUMBNAIL_MAX_PX = 512
-_UPSAMPLE_TO_PX = 384  # a smaller picture is enlarged by a whole factor until it is about this big
-_MAX_UPSAMPLE = 4
+_UPSAMPLE_TO_PX, _MAX_UPSAMPLE = 384, 4  # smaller pictures are enlarged by a whole factor to about that
 
 _NAMES = {
     "red": ("red", "b04", "b4", "sr_b4"),
@@ -56,7 +55,7 @@ _NAMES = {
 }
 _CUSTOMARY = frozenset(name for names in _NAMES.values() for name in names)
 _POLARISATION = re.compile(r"(?:^|[^a-z])(vv|vh|hh|hv)(?:[^a-z]|$)")
-_COMPOSITES: tuple[tuple[str, str, tuple[str, str, str]], ...] = (
+_COMPOSITES: tuple[tuple[Kind, str, tuple[str, str, str]], ...] = (
     ("true_colour", "True colour", ("red", "green", "blue")),
     ("false_colour", "Colour infrared", ("nir", "red", "green")),
     ("false_colour", "Short-wave infrared", ("swir16", "nir", "red")),
@@ -114,7 +113,7 @@ def _choose_optical(bands: Sequence[Band]) -> RgbChoice | None:
         found = [_find_optical(bands, name) for name in wanted]
         names = tuple(band.name for band in found if band is not None)
         if len(set(names)) == 3:
-            return _describe("true_colour" if kind == "true_colour" else "false_colour", title, names)
+            return _describe(kind, title, names)
     return None
 
 
@@ -145,7 +144,11 @@ def _find_optical(bands: Sequence[Band], wanted: str) -> Band | None:
 
 def _choose_radar(bands: Sequence[Band]) -> RgbChoice | None:
     """Choose co- and cross-polarised backscatter, or one polarisation alone."""
-    found = {polarisation: band.name for band in bands for polarisation in _find_polarisation(band)}
+    found = {
+        polarisation: band.name
+        for band in bands
+        for polarisation in _POLARISATION.findall(band.name.lower())[:1]
+    }
     for co, cross in (("vv", "vh"), ("hh", "hv")):
         if co in found and cross in found:
             title = f"Radar ({co.upper()}, {cross.upper()} and their ratio)"
@@ -154,10 +157,6 @@ def _choose_radar(bands: Sequence[Band]) -> RgbChoice | None:
     if first is None:
         return None
     return RgbChoice(kind="radar", names=(first[1],), title=f"Radar ({first[0].upper()})")
-
-
-def _find_polarisation(band: Band) -> list[str]:
-    return _POLARISATION.findall(band.name.lower())[:1]
 
 
 def _choose_grey(bands: Sequence[Band]) -> RgbChoice:
@@ -187,7 +186,8 @@ def render_rgba(arrays: Mapping[str, NDArray[Any]], bands: Sequence[Band]) -> Rg
         InputError: a variable is missing, or the shapes differ.
     """
     choice = choose_rgb(bands)
-    chosen = [_get_band(bands, name) for name in choice.names]
+    by_name = {band.name: band for band in bands}
+    chosen = [by_name[name] for name in choice.names]
     stored = _get_arrays(arrays, choice.names)
     if choice.kind == "classes":
         return _render_classes(stored[0], chosen[0])
@@ -204,10 +204,6 @@ def render_rgba(arrays: Mapping[str, NDArray[Any]], bands: Sequence[Band]) -> Rg
     channels[:, alpha == 0] = np.nan
     colours = stretch_to_8bit(channels, style)
     return np.concatenate([np.broadcast_to(colours, (3, *alpha.shape)), alpha[None]])
-
-
-def _get_band(bands: Sequence[Band], name: str) -> Band:
-    return next(band for band in bands if band.name == name)
 
 
 def _get_arrays(arrays: Mapping[str, NDArray[Any]], names: Sequence[str]) -> list[NDArray[Any]]:
@@ -295,7 +291,7 @@ def encode_thumbnail(rgba: Rgba, *, max_px: int = THUMBNAIL_MAX_PX, smooth: bool
         method = Image.Resampling.BICUBIC if enlarge else Image.Resampling.LANCZOS
         image = image.resize(size, method if smooth else Image.Resampling.NEAREST)
     buffer = io.BytesIO()
-    opaque = image.getextrema()[3] == (255, 255)
+    opaque = bool((rgba[3] == 255).all())
     (image.convert("RGB") if opaque else image).save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
 
@@ -318,8 +314,9 @@ def choose_preview_level(grid: Grid, levels: int) -> int:
 
 def level_grid(grid: Grid, level: int) -> Grid:
     """Return a cube's grid at one of its resolution levels; how it is cut does not matter to a picture."""
-    a, b, c, d, e, f = level_transform(grid, level)[:6]
-    return dataclasses.replace(grid, shape_yx=level_shape(grid, level), transform=(a, b, c, d, e, f))
+    a, b, c, d, e, f = grid.transform
+    transform = (a * 2**level, b * 2**level, c, d * 2**level, e * 2**level, f)
+    return dataclasses.replace(grid, shape_yx=level_shape(grid, level), transform=transform)
 
 
 def write_preview_cog(

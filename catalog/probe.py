@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import rasterio
 
@@ -13,8 +14,7 @@ from catalog.readers.gdal import cog_environment
 from catalog.signing import sign, unsigned
 from infra.errors import AppError, DataError
 
-RASTER_DRIVERS = ("GTiff", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID")
-"""What a catalogue's files may be. Others, VRT first, can name further files that nobody has checked."""
+_JPEG_2000 = (".jp2", ".j2k", ".jpx")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ def probe_file(href: str, signer: str | None = None) -> tuple[BandHeader, ...]:
     Raises:
         NotFoundError: there is no such file.
         TransientError: it cannot be fetched now.
-        DataError: it is no image GDAL can read, or holds complex numbers.
+        DataError: it is no GeoTIFF or JPEG 2000, or holds complex numbers.
     """
     path = Path(href)
     return _read_header(href, signer, path.stat().st_mtime_ns if path.is_file() else 0)
@@ -51,11 +51,16 @@ def probe_file(href: str, signer: str | None = None) -> tuple[BandHeader, ...]:
 def _read_header(href: str, signer: str | None, stamp: int) -> tuple[BandHeader, ...]:
     signed = sign(href, signer)
     try:
-        with cog_environment(), rasterio.open(signed, driver=list(RASTER_DRIVERS)) as file:
+        with cog_environment(), rasterio.open(signed, driver=_driver_of(href)) as file:
             return tuple(_band_header(file, index) for index in file.indexes)
     except AppError as exc:
         message = exc.message.replace(signed, unsigned(href))
         raise type(exc)(message if unsigned(href) in message else f"{unsigned(href)}: {message}") from exc
+
+
+def _driver_of(href: str) -> str:
+    # GDAL goes by content: without a driver's name, a ".tif" that holds a VRT opens the files it names.
+    return "JP2OpenJPEG" if urlsplit(href).path.lower().endswith(_JPEG_2000) else "GTiff"
 
 
 def _band_header(file: rasterio.DatasetReader, index: int) -> BandHeader:

@@ -53,7 +53,7 @@ def _msi(names: str, wavelength_um: float, gsd_m: float, common_name: str | None
     return BandProfile(
         names=tuple(names.split()),
         dtype="uint16",
-        nodata=0,
+        nodata=0.0,
         scale=1e-4,
         unit="1",
         common_name=common_name,
@@ -64,20 +64,20 @@ def _msi(names: str, wavelength_um: float, gsd_m: float, common_name: str | None
 
 
 _MSI_BANDS = (
-    _msi("B01 coastal", 0.443, 60, "coastal"),
-    _msi("B02 blue", 0.490, 10, "blue"),
-    _msi("B03 green", 0.560, 10, "green"),
-    _msi("B04 red", 0.665, 10, "red"),
-    _msi("B05 rededge1 rededge071", 0.704, 20, "rededge071"),
-    _msi("B06 rededge2 rededge075", 0.740, 20, "rededge075"),
-    _msi("B07 rededge3 rededge078", 0.783, 20, "rededge078"),
-    _msi("B08 nir", 0.842, 10, "nir"),
-    _msi("B8A nir08", 0.865, 20, "nir08"),
-    _msi("B09 nir09", 0.945, 60, "nir09"),
-    _msi("B11 swir16", 1.610, 20, "swir16"),
-    _msi("B12 swir22", 2.190, 20, "swir22"),
+    _msi("B01 coastal", 0.443, 60.0, "coastal"),
+    _msi("B02 blue", 0.490, 10.0, "blue"),
+    _msi("B03 green", 0.560, 10.0, "green"),
+    _msi("B04 red", 0.665, 10.0, "red"),
+    _msi("B05 rededge1 rededge071", 0.704, 20.0, "rededge071"),
+    _msi("B06 rededge2 rededge075", 0.740, 20.0, "rededge075"),
+    _msi("B07 rededge3 rededge078", 0.783, 20.0, "rededge078"),
+    _msi("B08 nir", 0.842, 10.0, "nir"),
+    _msi("B8A nir08", 0.865, 20.0, "nir08"),
+    _msi("B09 nir09", 0.945, 60.0, "nir09"),
+    _msi("B11 swir16", 1.610, 20.0, "swir16"),
+    _msi("B12 swir22", 2.190, 20.0, "swir22"),
 )
-_SCL = BandProfile(names=("SCL", "scl", "scl_20m"), dtype="uint8", nodata=0, gsd_m=20, quality=True)
+_SCL = BandProfile(names=("SCL", "scl", "scl_20m"), dtype="uint8", nodata=0.0, gsd_m=20.0, quality=True)
 
 SENTINEL_2_L2A = Profile(
     title="Sentinel-2 L2A",
@@ -85,8 +85,8 @@ SENTINEL_2_L2A = Profile(
     bands=(
         *_MSI_BANDS,
         _SCL,
-        BandProfile(names=("AOT", "aot"), dtype="uint16", nodata=0, scale=1e-3, unit="1", gsd_m=20),
-        BandProfile(names=("WVP", "wvp"), dtype="uint16", nodata=0, scale=1e-3, unit="cm", gsd_m=20),
+        BandProfile(names=("AOT", "aot"), dtype="uint16", nodata=0.0, scale=1e-3, unit="1", gsd_m=20.0),
+        BandProfile(names=("WVP", "wvp"), dtype="uint16", nodata=0.0, scale=1e-3, unit="cm", gsd_m=20.0),
     ),
     quality_band="scl",
     mask_rule="sentinel-2-scl",
@@ -95,7 +95,7 @@ SENTINEL_2_L2A = Profile(
 SENTINEL_2_L1C = Profile(
     title="Sentinel-2 L1C",
     license="Copernicus Sentinel data terms (free, full and open)",
-    bands=(*_MSI_BANDS, _msi("B10 cirrus", 1.375, 60, "cirrus")),
+    bands=(*_MSI_BANDS, _msi("B10 cirrus", 1.375, 60.0, "cirrus")),
 )
 
 
@@ -109,7 +109,7 @@ def _polarisations(dtype: str, nodata: float, unit: str | None) -> tuple[BandPro
 SENTINEL_1_GRD = Profile(
     title="Sentinel-1 GRD",
     license="Copernicus Sentinel data terms (free, full and open)",
-    bands=_polarisations("uint16", 0, None),  # uncalibrated amplitude has no unit
+    bands=_polarisations("uint16", 0.0, None),  # uncalibrated amplitude has no unit
 )
 
 SENTINEL_1_RTC = Profile(
@@ -124,18 +124,18 @@ def _reflectance(names: str, wavelength_um: float, common_name: str) -> BandProf
     return BandProfile(
         names=tuple(names.split()),
         dtype="uint16",
-        nodata=0,
+        nodata=0.0,
         scale=2.75e-5,
         offset=-0.2,
         unit="1",
         common_name=common_name,
         center_wavelength_um=wavelength_um,
-        gsd_m=30,
+        gsd_m=30.0,
     )
 
 
-def _bits(*names: str, dtype: str = "uint16", nodata: float | None = 1) -> BandProfile:
-    return BandProfile(names=names, dtype=dtype, nodata=nodata, gsd_m=30, quality=True)
+def _bits(*names: str, dtype: str = "uint16", nodata: float | None = 1.0) -> BandProfile:
+    return BandProfile(names=names, dtype=dtype, nodata=nodata, gsd_m=30.0, quality=True)
 
 
 LANDSAT_C2_L2 = Profile(
@@ -154,14 +154,18 @@ LANDSAT_C2_L2 = Profile(
         BandProfile(
             names=("lwir11", "lwir", "ST_B10", "ST_B6"),
             dtype="uint16",
-            nodata=0,
+            nodata=0.0,
             scale=0.00341802,
             offset=149.0,
             unit="K",
             common_name="lwir11",
             center_wavelength_um=10.9,
-            gsd_m=100,
+            gsd_m=100.0,
         ),
+        BandProfile(
+            names=("atmos_opacity", "SR_ATMOS_OPACITY"), dtype="int16", nodata=-9999.0, scale=1e-3, gsd_m=30.0
+        ),
+        _bits("cloud_qa", "SR_CLOUD_QA", dtype="uint8", nodata=None),
         _bits("qa_pixel", "QA_PIXEL", "QA_PIXEL.TIF"),
         _bits("qa_radsat", "QA_RADSAT", "QA_RADSAT.TIF", nodata=None),
         _bits("qa_aerosol", "SR_QA_AEROSOL", "SR_QA_AEROSOL.TIF", dtype="uint8"),

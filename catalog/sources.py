@@ -133,7 +133,9 @@ def _unknown_source(text: str) -> str:
     if text == "local":
         return "source 'local' is a folder of yours: give its path, e.g. --source ./my-catalogue"
     if "/" in text or text.startswith(("local:", "file:", ".", "~")) or text.endswith("json"):
-        return f"source {text!r} does not exist; give a catalogue's folder or JSON file, a URL or one of {names}"
+        return (
+            f"source {text!r} does not exist; give a catalogue's folder or JSON file, a URL or one of {names}"
+        )
     near = difflib.get_close_matches(text.lower(), PRESETS, n=1)
     if near:
         return f"unknown source {text!r}; did you mean {near[0]!r}?"

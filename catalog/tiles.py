@@ -1,4 +1,4 @@
-"""Do one work unit: read a tile of every band, mask, verify, write whole shards at every level, receipt last."""
+"""Do one work unit: read a tile of every band, mask, verify, write whole shards, receipt last."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ These are process settings. What a run does is in ``flows.params``; how an algor
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import tomllib
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from infra.errors import ConfigError
 PREFIX = "TERRALOOM_"
 _NOT_SETTINGS = frozenset({"TERRALOOM_CONFIG", "TERRALOOM_REAL_DATA"})
 _DEFAULT_FILE = "terraloom.toml"
+CATALOGUE_NAME = "catalogue.sqlite"
 
 
 class _Frozen(BaseModel):
@@ -72,6 +74,28 @@ class Settings(_Frozen):
     dask: DaskSettings = DaskSettings()
     serve: ServeSettings = ServeSettings()
     catalogue: CatalogueSettings = CatalogueSettings()
+
+
+def catalogue_uri(settings: Settings, store_uri: str, *, data_home: Path) -> str:
+    """Return the catalogue that belongs to a store: the one settings name, else an embedded one.
+
+    Args:
+        settings: Process settings.
+        store_uri: Root of the store, as ``Storage.uri`` spells it.
+        data_home: The user's data folder; SQLite cannot live in S3, so an S3 store's catalogue is kept there.
+    """
+    if settings.catalogue.uri is not None:
+        return settings.catalogue.uri
+    if store_uri.startswith("s3://"):
+        name = hashlib.sha256(store_uri.encode()).hexdigest()[:16]
+        return str(data_home / "catalogues" / f"{name}.sqlite")
+    return str(Path(store_uri) / CATALOGUE_NAME)
+
+
+def data_home(environ: Mapping[str, str]) -> Path:
+    """Return the folder for this user's own state (XDG)."""
+    base = environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "terraloom"
 
 
 def load_settings(environ: Mapping[str, str], *, folder: Path | None = None) -> Settings:

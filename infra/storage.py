@@ -218,9 +218,8 @@ class S3Storage:
         if not parts.netloc:
             raise InputError(f"store {uri!r} names no bucket; give s3://bucket/prefix")
         self._uri = uri.rstrip("/")
-        insecure = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-        self._client_options: Any = {"allow_http": insecure}
-        self.objects = S3Store.from_url(self._uri, client_options=self._client_options)
+        self._insecure = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+        self.objects = S3Store.from_url(self._uri, client_options={"allow_http": self._insecure})
 
     @property
     def uri(self) -> str:
@@ -286,7 +285,7 @@ class S3Storage:
 
     def below(self, folder: str) -> S3Store:
         """Open a folder of this store as an obstore store of its own."""
-        return S3Store.from_url(self.href(folder), client_options=self._client_options)
+        return S3Store.from_url(self.href(folder), client_options={"allow_http": self._insecure})
 
     def free_bytes(self) -> int | None:
         """S3 does not tell."""

@@ -39,7 +39,12 @@ class Weather:
 
 
 def draw_weather(
-    rng: np.random.Generator, shape_yx: tuple[int, int], sky: Sky, *, sun_deg: tuple[float, float], gsd_m: float
+    rng: np.random.Generator,
+    shape_yx: tuple[int, int],
+    sky: Sky,
+    *,
+    sun_deg: tuple[float, float],
+    gsd_m: float,
 ) -> Weather:
     """Draw one sky.
 
@@ -73,6 +78,9 @@ def draw_weather(
     reach = height_m / np.tan(elevation) / gsd_m
     shade = blur(shift(opacity, -np.sin(azimuth) * reach, np.cos(azimuth) * reach), 1.6)
     return Weather(
-        opacity=opacity, bright=np.clip(bright, 0.2, 0.95).astype(np.float32), shade=shade,
-        haze=haze.astype(np.float32), cirrus=cirrus,
-    )  # fmt: skip
+        opacity=opacity,
+        bright=np.clip(bright, 0.2, 0.95).astype(np.float32),
+        shade=shade,
+        haze=haze.astype(np.float32),
+        cirrus=cirrus,
+    )

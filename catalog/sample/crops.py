@@ -25,7 +25,9 @@ _CALENDAR = np.array(
 _PEAK = np.array([0.93, 0.9, 0.92, 0.95, 0.96, 0.88, 0.86, 0.45])
 
 
-def _rise(day: npt.NDArray[np.float64], middle: npt.NDArray[np.float64], width: float) -> npt.NDArray[np.float64]:
+def _rise(
+    day: npt.NDArray[np.float64], middle: npt.NDArray[np.float64], width: float
+) -> npt.NDArray[np.float64]:
     return 1.0 / (1.0 + np.exp(-(day - middle) / width))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,12 @@ from shapely import affinity
 from shapely.geometry import LineString, Point, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
+from catalog.sample.blocks import ROOF_BLUE, ROOF_RUST, make_boxes
 from catalog.sample.cover import Cover, Feature
 from catalog.sample.landscape import Landscape, bend
-from catalog.sample.parcels import iterate_polygons
+from catalog.sample.parcels import CutRule, cut_parcels, find_direction, iterate_polygons
+
+Placer = Callable[[BaseGeometry], BaseGeometry]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +27,7 @@ class Harbour:
     water: BaseGeometry
     industry: BaseGeometry
     """Land behind the quays where halls may stand."""
-    berths: tuple[LineString, ...]
+    berths: tuple[BaseGeometry, ...]
     """Lines along which ships lie."""
     features: tuple[Feature, ...]
 
@@ -60,12 +64,18 @@ def build_harbour(seed: int, land: Landscape) -> Harbour:
         Feature(cover=Cover.QUAY, geometry=ground, tags={"landuse": "industrial", "industrial": "port"}),
         *(Feature(cover=Cover.MOLE, geometry=mole, tags=stone, width_m=17, height_m=2.5) for mole in moles),
         Feature(cover=Cover.INDUSTRIAL, geometry=farm, tags={"landuse": "industrial", "name": "Tank farm"}),
-        *tanks, *sheds,
-    ]  # fmt: skip
+        *_pave(rng, ground.difference(farm)),
+        *tanks,
+        *sheds,
+    ]
     berths = tuple(_berths(place, lefts, wide, r))
     behind = place(box(0.75 * r, 0.2 * r, 1.75 * r, 0.42 * r)).difference(land.sea.buffer(30))
     return Harbour(
-        ground=ground, water=water.difference(ground), industry=behind, berths=berths, features=tuple(features)
+        ground=ground,
+        water=water.difference(ground),
+        industry=behind,
+        berths=berths,
+        features=tuple(features),
     )
 
 
@@ -74,7 +84,7 @@ def _piers(lefts: list[float], wide: float, r: float) -> list[tuple[float, float
     return [(lefts[0] + wide + 20, lefts[1] - 20), (lefts[1] + wide + 25, 1.05 * r)]
 
 
-def _stand_tanks(rng: np.random.Generator, farm: Polygon, angle_rad: float) -> list[Feature]:
+def _stand_tanks(rng: np.random.Generator, farm: BaseGeometry, angle_rad: float) -> list[Feature]:
     """Stand round tanks on a loose grid inside the farm, each size in rows of its own."""
     corner = shapely.get_coordinates(affinity.rotate(farm, -np.rad2deg(angle_rad), origin=(0, 0)))
     (x0, y0), (x1, y1) = corner.min(axis=0), corner.max(axis=0)
@@ -88,13 +98,17 @@ def _stand_tanks(rng: np.random.Generator, farm: Polygon, angle_rad: float) -> l
             if rng.random() < 0.86 and y + radius < y1 - 6:
                 spot = affinity.rotate(Point(x, y), np.rad2deg(angle_rad), origin=(0, 0))
                 disc = spot.buffer(radius, quad_segs=6)
-                tags = {"man_made": "storage_tank", "content": "oil" if radius > 15 else "fuel", "building": "yes"}
+                tags = {
+                    "man_made": "storage_tank",
+                    "content": "oil" if radius > 15 else "fuel",
+                    "building": "yes",
+                }
                 tanks.append(Feature(cover=Cover.TANK, geometry=disc, tags=tags, height_m=radius * 0.45 + 6))
         y += radius + rng.uniform(10, 16)
     return tanks
 
 
-def _stand_sheds(rng: np.random.Generator, plots: list[Polygon]) -> list[Feature]:
+def _stand_sheds(rng: np.random.Generator, plots: list[BaseGeometry]) -> list[Feature]:
     """Stand long sheds along the piers."""
     sheds = []
     for plot in plots:
@@ -110,11 +124,52 @@ def _stand_sheds(rng: np.random.Generator, plots: list[Polygon]) -> list[Feature
                 hall = Polygon([p, p + u, p + u + v, p + v])
                 angle = float(np.arctan2(along[1], along[0]))
                 tags = {"building": "warehouse"}
-                sheds.append(Feature(cover=Cover.BUILDING, geometry=hall, tags=tags, height_m=11, style=4, angle_rad=angle))
+                sheds.append(
+                    Feature(
+                        cover=Cover.BUILDING, geometry=hall, tags=tags, height_m=11, style=4, angle_rad=angle
+                    )
+                )
     return [shed for shed in sheds if any(True for _ in iterate_polygons(shed.geometry, min_m2=250))]
 
 
-def _berths(place, lefts: list[float], wide: float, r: float) -> list[LineString]:  # type: ignore[no-untyped-def]
+def _pave(rng: np.random.Generator, ground: BaseGeometry) -> list[Feature]:
+    """Pave the quays slab by slab, and stack containers on some slabs."""
+    made: list[Feature] = []
+    for part in iterate_polygons(ground, min_m2=500):
+        slabs, _ = cut_parcels(rng, part, CutRule(target_m2=11000, max_aspect=2.5, tilt_rad=0.0))
+        made += [Feature(cover=Cover.QUAY, geometry=slab) for slab in slabs]
+        for slab in slabs:
+            if rng.random() < 0.22:
+                made += _stack_containers(rng, slab)
+    return made
+
+
+def _stack_containers(rng: np.random.Generator, slab: Polygon) -> list[Feature]:
+    """Stack containers in parallel rows."""
+    angle, long_m, short_m = find_direction(slab)
+    across = np.arange(-short_m / 2 + 12, short_m / 2 - 12, 21.0)
+    along = np.arange(-long_m / 2 + 25, long_m / 2 - 25, 36.0)
+    u, v = (axis.ravel() for axis in np.meshgrid(along, across))
+    cos, sin = np.cos(angle), np.sin(angle)
+    spots = np.array(slab.centroid.coords[0]) + np.column_stack([u * cos - v * sin, u * sin + v * cos])
+    size = np.column_stack([np.full(len(u), 31.0), np.full(len(u), 12.5)])
+    stacks = make_boxes(spots, size, np.full(len(u), angle))
+    tags = {"building": "container"}
+    return [
+        Feature(
+            cover=Cover.BUILDING,
+            geometry=stack,
+            tags=tags,
+            height_m=8,
+            style=int(rng.integers(ROOF_BLUE, ROOF_RUST + 1)),
+            angle_rad=angle,
+        )
+        for stack in stacks[shapely.contains(slab, stacks)]
+        if rng.random() < 0.8
+    ]
+
+
+def _berths(place: Placer, lefts: list[float], wide: float, r: float) -> list[BaseGeometry]:
     lines = []
     for left in lefts:
         lines.append(place(LineString([(left + 14, -0.2 * r), (left + 14, 0.0)])))

@@ -168,9 +168,7 @@ def _relief_grid(frame: Frame) -> tuple[tuple[int, int], Affine]:
     return (side, side), Affine(RELIEF_M, 0, corner[0], 0, -RELIEF_M, corner[1])
 
 
-def _raise_relief(
-    rng: np.random.Generator, frame: Frame, sea: BaseGeometry, river: LineString
-) -> FloatArray:
+def _raise_relief(rng: np.random.Generator, frame: Frame, sea: BaseGeometry, river: LineString) -> FloatArray:
     """Raise hills inland and carve the river's valley into them."""
     shape, transform = _relief_grid(frame)
     wet = features.rasterize([sea], out_shape=shape, transform=transform, dtype="uint8", all_touched=True)
@@ -195,8 +193,10 @@ def _grow_woods(
     wooded = wish > np.quantile(wish, 0.83)
     wooded = ndimage.binary_opening(wooded, iterations=1)
     shapes = features.shapes(wooded.astype(np.uint8), mask=wooded, transform=transform)
-    grown = []
+    grown: list[Polygon] = []
     for geometry, _ in shapes:
-        rounded = shapely.geometry.shape(geometry).simplify(24).buffer(18, quad_segs=3).buffer(-18, quad_segs=3)
+        rounded = (
+            shapely.geometry.shape(geometry).simplify(24).buffer(18, quad_segs=3).buffer(-18, quad_segs=3)
+        )
         grown.extend(iterate_polygons(rounded.difference(blocked), min_m2=8000))
     return tuple(grown)

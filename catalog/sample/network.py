@@ -1,4 +1,4 @@
-"""Lay roads and rails: a ring, radials, villages joined to their neighbours, a motorway, a line with a yard."""
+"""Lay roads and rails: a ring, radials, villages joined to neighbours, a trunk road, a line with a yard."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import numpy as np
 import shapely
 from scipy.spatial import Delaunay
 from shapely.geometry import LineString, Point, Polygon
-from shapely.ops import substring
 from shapely.geometry.base import BaseGeometry
 
 from catalog.sample.landscape import Landscape, Points, bend, draw_outline, wander
-from catalog.sample.parcels import iterate_lines
+from catalog.sample.parcels import iterate_lines, iterate_polygons, move_aside, take_stretch
 
 WIDTH_M = {
-    "motorway": 26.0,
+    "trunk": 26.0,
     "primary": 13.0,
     "secondary": 11.0,
     "tertiary": 8.5,
@@ -56,8 +55,12 @@ def lay_network(seed: int, land: Landscape) -> Network:
     villages = _choose_villages(rng, land)
     ring, ring_nodes = _lay_ring(rng, land)
     roads = [Road(kind="primary", line=ring)] if ring is not None else []
-    roads += _join_places(rng, land, np.vstack([centre[None], ring_nodes, villages, _exits(rng, land)]), len(ring_nodes))
-    roads.append(Road(kind="motorway", line=_lay_motorway(rng, land)))
+    places = np.vstack([centre[None], ring_nodes, villages, _exits(rng, land)])
+    roads += _join_places(rng, land, places, len(ring_nodes))
+    core = Point(land.centre_xy).buffer(0.14 * land.radius_m)
+    roads = [Road(kind=r.kind, line=line) for r in roads for line in iterate_lines(r.line.difference(core))]
+    roads.append(Road(kind="secondary", line=LineString(core.exterior.coords)))
+    roads.append(Road(kind="trunk", line=_lay_trunk(rng, land)))
     town = _outline_town(rng, land, roads)
     rail, yard, tracks, station = _lay_rail(rng, land)
     outlines = tuple(
@@ -65,9 +68,15 @@ def lay_network(seed: int, land: Landscape) -> Network:
         for x, y in villages
     )
     return Network(
-        town=town, villages=tuple(max(shapely.get_parts(o), key=lambda p: p.area) for o in outlines),
-        village_centres=villages, roads=tuple(roads), rails=rail, yard=yard, yard_tracks=tracks, station_xy=station,
-    )  # fmt: skip
+        town=town,
+        villages=tuple(max(iterate_polygons(o), key=lambda part: float(part.area)) for o in outlines),
+        village_centres=villages,
+        roads=tuple(roads),
+        rails=rail,
+        yard=yard,
+        yard_tracks=tracks,
+        station_xy=station,
+    )
 
 
 def _outline_town(rng: np.random.Generator, land: Landscape, roads: list[Road]) -> Polygon:
@@ -77,7 +86,7 @@ def _outline_town(rng: np.random.Generator, land: Landscape, roads: list[Road]) 
     fingers = shapely.union_all([road.line.intersection(reach) for road in roads[:-1]])
     blob = blob.union(fingers.buffer(0.07 * land.radius_m + 30)).buffer(45).buffer(-70)
     dry = blob.intersection(land.land.buffer(-25))
-    return max((p for p in shapely.get_parts(dry)), key=lambda part: float(part.area))
+    return max(iterate_polygons(dry), key=lambda part: float(part.area))
 
 
 def _choose_villages(rng: np.random.Generator, land: Landscape) -> Points:
@@ -86,7 +95,7 @@ def _choose_villages(rng: np.random.Generator, land: Landscape) -> Points:
     side = x1 - x0
     spacing = max(0.15 * side, 1000.0)
     wet = shapely.union_all([land.sea.buffer(350), land.river.buffer(110), land.lake.buffer(150)])
-    chosen: list[np.ndarray] = []
+    chosen: list[Points] = []
     for _ in range(400):
         spot = rng.uniform([x0 + 0.08 * side, y0 + 0.08 * side], [x1 - 0.08 * side, y1 - 0.08 * side])
         far = np.hypot(*(spot - land.centre_xy)) > 1.55 * land.radius_m
@@ -122,7 +131,9 @@ def _exits(rng: np.random.Generator, land: Landscape) -> Points:
 
 def _join_places(rng: np.random.Generator, land: Landscape, places: Points, ring_count: int) -> list[Road]:
     """Join each place to its Gabriel neighbours: no third place inside the circle over the two."""
-    edges = {tuple(sorted((a, b))) for t in Delaunay(places).simplices for a, b in zip(t, np.roll(t, 1), strict=True)}
+    edges: set[tuple[int, int]] = set()
+    for a, b, c in Delaunay(places).simplices.tolist():
+        edges |= {(min(a, b), max(a, b)), (min(b, c), max(b, c)), (min(a, c), max(a, c))}
     dry = land.land.buffer(-30).difference(land.lake.buffer(20))
     roads = []
     for a, b in sorted(edges):
@@ -139,8 +150,9 @@ def _join_places(rng: np.random.Generator, land: Landscape, places: Points, ring
     return roads
 
 
-def _lay_motorway(rng: np.random.Generator, land: Landscape) -> LineString:
-    x0, y0, x1, y1 = land.world.bounds
+def _lay_trunk(rng: np.random.Generator, land: Landscape) -> LineString:
+    """Lead the trunk road round the landward side of the town."""
+    x0, _, x1, _ = land.world.bounds
     cx, cy = land.centre_xy
     bow = land.radius_m * rng.uniform(1.55, 1.8)
     side = x1 - x0
@@ -165,16 +177,18 @@ def _lay_rail(
     r = land.radius_m
     west, east = (cx - 0.55 * r, cy + 0.48 * r), (cx + 0.75 * r, cy + 0.42 * r)
     ends = (cy + r * rng.uniform(0.5, 1.4), cy + r * rng.uniform(0.2, 0.7))
-    line = bend(np.array([(x0, ends[0]), (cx - 1.8 * r, cy + 0.8 * r), west, east, (cx + 2.0 * r, cy + 0.5 * r), (x1, ends[1])]), step_m=30)  # fmt: skip
+    stops = [(x0, ends[0]), (cx - 1.8 * r, cy + 0.8 * r), west, east, (cx + 2.0 * r, cy + 0.5 * r)]
+    line = bend(np.array([*stops, (x1, ends[1])]), step_m=30)
     start = line.project(Point(east)) - 0.25 * r
     end = start + min(0.85 * r, 1300.0)
-    axis = substring(line, start, end)
+    axis = take_stretch(line, start, end)
     tracks = tuple(
-        substring(axis.offset_curve(-9.0 * k), 35.0 * k, axis.length - 35.0 * k) for k in range(1, 8)
+        take_stretch(move_aside(axis, -9.0 * k), 35.0 * k, axis.length - 35.0 * k) for k in range(1, 8)
     )
-    yard = axis.offset_curve(-32.0).buffer(48.0, cap_style="flat")
+    yard = move_aside(axis, -32.0).buffer(48.0, cap_style="flat")
     harbour = (land.mouth_xy[0] + 0.75 * r, land.mouth_xy[1] + 0.12 * r)
     last = shapely.get_coordinates(axis)[-1]
-    branch = bend(np.array([last, (last[0] + 0.28 * r, last[1] - 0.2 * r), (harbour[0] + 0.5 * r, harbour[1] + 0.1 * r), harbour]), step_m=20)  # fmt: skip
+    turns = [last, (last[0] + 0.28 * r, last[1] - 0.2 * r), (harbour[0] + 0.5 * r, harbour[1] + 0.1 * r)]
+    branch = bend(np.array([*turns, harbour]), step_m=20)
     station = line.interpolate(line.project(Point(cx, cy + 0.45 * r)))
     return (line, branch), yard, tracks, (station.x, station.y)

@@ -56,7 +56,7 @@ def _one_octave(rng: np.random.Generator, shape_yx: tuple[int, int], cell: float
 def smooth_step(values: FloatArray, low: float, high: float) -> FloatArray:
     """Rise from 0 at ``low`` to 1 at ``high`` along a cubic."""
     t = np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
-    return t * t * (3 - 2 * t)
+    return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
 def blur(image: FloatArray, sigma_px: float) -> FloatArray:

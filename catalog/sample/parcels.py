@@ -9,6 +9,7 @@ import numpy as np
 import shapely
 from shapely.geometry import LineString, Polygon
 from shapely.geometry.base import BaseGeometry
+from shapely.ops import substring
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,3 +114,16 @@ def _halve(
     front, back = piece.intersection(half_plane), piece.difference(half_plane)
     halves = [*iterate_polygons(front, min_m2=50.0), *iterate_polygons(back, min_m2=50.0)]
     return halves, lines
+
+
+def take_stretch(line: LineString, start_m: float, end_m: float) -> LineString:
+    """Return the stretch of a line between two distances along it."""
+    low, high = max(start_m, 0.0), min(end_m, line.length)
+    stretch = substring(line, min(low, high - 1.0), high)
+    return stretch if isinstance(stretch, LineString) else line
+
+
+def move_aside(line: LineString, offset_m: float) -> LineString:
+    """Return a parallel to a line, to its left where positive; of several pieces the longest."""
+    aside = line.offset_curve(offset_m)
+    return max(iterate_lines(aside), key=lambda part: float(part.length), default=line)

@@ -5,17 +5,25 @@ from __future__ import annotations
 import numpy as np
 import shapely
 from shapely.geometry import LineString, Point, Polygon
-from shapely.ops import substring
 from shapely.geometry.base import BaseGeometry
 
 from catalog.sample.blocks import fill_block
 from catalog.sample.cover import Cover, Feature
 from catalog.sample.landscape import Landscape
 from catalog.sample.network import Network, Road
-from catalog.sample.parcels import CutRule, cut_parcels, iterate_lines, iterate_polygons
+from catalog.sample.parcels import (
+    CutRule,
+    cut_parcels,
+    iterate_lines,
+    iterate_polygons,
+    move_aside,
+    take_stretch,
+)
 
 
-def settle(seed: int, land: Landscape, net: Network, blocked: BaseGeometry) -> tuple[list[Feature], list[Road]]:
+def settle(
+    seed: int, land: Landscape, net: Network, blocked: BaseGeometry
+) -> tuple[list[Feature], list[Road]]:
     """Build up the town and its villages.
 
     Args:
@@ -47,7 +55,7 @@ def settle(seed: int, land: Landscape, net: Network, blocked: BaseGeometry) -> t
             for block in blocks:
                 features += fill_block(rng, block, use="park" if rng.random() < 0.06 else "houses")
         features += _build_church(rng, outline)
-    features += _build_station(net)
+    features += [*_build_station(net), *_name_places(land, net)]
     return features, streets
 
 
@@ -81,11 +89,15 @@ def _choose_mood(rng: np.random.Generator, cell: Polygon, distance: float, net: 
     if distance < 0.3:
         return "centre"
     station = Point(net.station_xy)
-    if distance > 0.45 and cell.distance(net.yard) < 150 and rng.random() < 0.7:
+    if distance > 0.45 and cell.area > 50000 and cell.distance(net.yard) < 150 and rng.random() < 0.7:
         return "industry"
     if distance < 0.5 and cell.distance(station) < 500 and rng.random() < 0.5:
         return "centre"
-    return str(rng.choice(["houses", "slabs", "industry"], p=[0.8, 0.13, 0.07]))
+    return (
+        str(rng.choice(["houses", "slabs", "industry"], p=[0.8, 0.13, 0.07]))
+        if cell.area > 50000
+        else "houses"
+    )
 
 
 def _choose_use(rng: np.random.Generator, block: Polygon, mood: str, land: Landscape) -> str:
@@ -104,7 +116,10 @@ def _choose_use(rng: np.random.Generator, block: Polygon, mood: str, land: Lands
 def _build_church(rng: np.random.Generator, outline: Polygon) -> list[Feature]:
     spot = np.array(outline.centroid.coords[0])
     angle = rng.uniform(-0.2, 0.2)
-    along, across = np.array([np.cos(angle), np.sin(angle)]) * 15, np.array([-np.sin(angle), np.cos(angle)]) * 7
+    along, across = (
+        np.array([np.cos(angle), np.sin(angle)]) * 15,
+        np.array([-np.sin(angle), np.cos(angle)]) * 7,
+    )
     ring = [spot - along - across, spot + along - across, spot + along + across, spot - along + across]
     tags = {"building": "church", "amenity": "place_of_worship"}
     return [Feature(cover=Cover.BUILDING, geometry=Polygon(ring), tags=tags, height_m=16, angle_rad=angle)]
@@ -115,13 +130,38 @@ def _build_station(net: Network) -> list[Feature]:
     spot = Point(net.station_xy)
     line = net.rails[0]
     at = line.project(spot)
-    hall = substring(line, at - 45, at + 45).offset_curve(-22).buffer(8, cap_style="flat")
-    platform = substring(line, at - 110, at + 110).offset_curve(-9).buffer(3.5, cap_style="flat")
-    found = [Feature(cover=Cover.BUILDING, geometry=hall, tags={"building": "train_station"}, height_m=12, style=2)]
+    hall = move_aside(take_stretch(line, at - 45, at + 45), -22).buffer(8, cap_style="flat")
+    platform = move_aside(take_stretch(line, at - 110, at + 110), -9).buffer(3.5, cap_style="flat")
+    found = [
+        Feature(cover=Cover.BUILDING, geometry=hall, tags={"building": "train_station"}, height_m=12, style=2)
+    ]
     tags = {"railway": "platform", "public_transport": "platform"}
     found.append(Feature(cover=Cover.QUAY, geometry=platform, tags=tags))
     found.append(Feature(cover=Cover.RAIL, geometry=spot, tags={"railway": "station", "name": "Loomhaven"}))
-    return [f for f in found if f.geometry.geom_type == "Point" or any(True for _ in iterate_polygons(f.geometry))]
+    return [
+        f for f in found if f.geometry.geom_type == "Point" or any(True for _ in iterate_polygons(f.geometry))
+    ]
+
+
+def _name_places(land: Landscape, net: Network) -> list[Feature]:
+    """Name the town and its villages, as points on the map."""
+    names = (
+        "Warpby",
+        "Bobbinholm",
+        "Heddle",
+        "Reedham Ferry",
+        "Shuttlewick",
+        "Twill",
+        "Selvage End",
+        "Carding",
+    )
+    spots = [Point(land.centre_xy), *(Point(xy) for xy in net.village_centres)]
+    made = []
+    for number, spot in enumerate(spots):
+        name = names[(number - 1) % len(names)] + (" Parva" if number > len(names) else "")
+        tags = {"place": "village", "name": name} if number else {"place": "town", "name": "Loomhaven"}
+        made.append(Feature(cover=Cover.GARDEN, geometry=spot, tags=tags))
+    return made
 
 
 def clip_lines(roads: list[Road], blocked: BaseGeometry) -> list[Road]:
@@ -132,5 +172,7 @@ def clip_lines(roads: list[Road], blocked: BaseGeometry) -> list[Road]:
         if not blocked.intersects(road.line):
             kept.append(road)
             continue
-        kept += [Road(kind=road.kind, line=line) for line in iterate_lines(road.line.difference(blocked), min_m=25)]
+        kept += [
+            Road(kind=road.kind, line=line) for line in iterate_lines(road.line.difference(blocked), min_m=25)
+        ]
     return kept

@@ -51,12 +51,14 @@ _ROOFS = np.array(
         (0.120, 0.130, 0.138, 0.165, 0.180),  # concrete, gravel
         (0.300, 0.320, 0.335, 0.350, 0.320),  # white sheeting
         (0.200, 0.215, 0.225, 0.250, 0.235),  # metal
+        (0.190, 0.130, 0.090, 0.150, 0.140),  # blue paint
+        (0.085, 0.095, 0.180, 0.220, 0.200),  # rust-red paint
     ]
 )
 # share of canopy in summer, and how uneven it is from sub-pixel to sub-pixel
 _GREEN = {
     Cover.PARK: (0.82, 0.12),
-    Cover.GARDEN: (0.50, 0.24),
+    Cover.GARDEN: (0.44, 0.24),
     Cover.CENTRE: (0.10, 0.12),
     Cover.INDUSTRIAL: (0.12, 0.12),
     Cover.SCRUB: (0.55, 0.18),
@@ -73,7 +75,7 @@ _ROUGH = {
     Cover.GARDEN: 0.24,
     Cover.CENTRE: 0.24,
     Cover.INDUSTRIAL: 0.22,
-    Cover.QUAY: 0.16,
+    Cover.QUAY: 0.12,
     Cover.BUILDING: 0.10,
     Cover.FIELD: 0.025,
     Cover.MEADOW: 0.04,
@@ -123,12 +125,21 @@ def mix_palette(town: Town, day_of_year: int) -> Palette:
     _colour_fields(cover, style, lead, day_of_year, (ground, canopy, green, uneven))
     _colour_plants(cover, style, vigour, day_of_year, (ground, canopy, green, uneven))
     ground *= np.exp(rng.normal(0, 1, (count, 1)) * np.where(roof, 0.22, 0.13)[:, None])
-    ground *= np.exp(rng.normal(0, 0.03, (count, 5)))
+    paved = np.isin(cover, [Cover.QUAY, Cover.ROAD, Cover.INDUSTRIAL, Cover.RAIL])
+    ground *= np.exp(rng.normal(0, 1, (count, 5)) * np.where(paved, 0.012, 0.03)[:, None])
     canopy *= np.exp(rng.normal(0, 0.09, (count, 1)) + rng.normal(0, 0.03, (count, 5)))
-    rows = np.select([cover == Cover.FIELD, cover == Cover.ORCHARD, cover == Cover.SOLAR], [0.055, 0.12, 0.12], 0.01)
+    rows = np.select(
+        [cover == Cover.FIELD, cover == Cover.ORCHARD, cover == Cover.SOLAR], [0.055, 0.12, 0.12], 0.01
+    )
     columns = (ground, canopy, np.clip(green, 0, 1), uneven, rough, rows)
     return Palette(
-        **dict(zip(("ground", "canopy", "green", "uneven", "rough", "rows"), (c.astype(np.float32) for c in columns), strict=True))
+        **dict(
+            zip(
+                ("ground", "canopy", "green", "uneven", "rough", "rows"),
+                (c.astype(np.float32) for c in columns),
+                strict=True,
+            )
+        )
     )
 
 

@@ -48,13 +48,15 @@ def cast_shadows(
     for step in range(1, reach + 1):
         lowered = shift(height_m, away[0] * step, away[1] * step) - np.float32(step * cell_m * slope)
         np.maximum(roof, lowered, out=roof)
-    return np.clip((roof - height_m) / np.float32(cell_m * slope), 0, 1).astype(np.float32)
+    return np.asarray(np.clip((roof - height_m) / np.float32(cell_m * slope), 0, 1), np.float32)
 
 
-def light_slopes(ground_m: FloatArray, *, cell_m: float, elevation_deg: float, azimuth_deg: float) -> FloatArray:
+def light_slopes(
+    ground_m: FloatArray, *, cell_m: float, elevation_deg: float, azimuth_deg: float
+) -> FloatArray:
     """Return how much direct light slopes get, relative to level ground; about 1."""
     down, right = np.gradient(ground_m, cell_m)
     zenith, azimuth = np.deg2rad(90 - elevation_deg), np.deg2rad(azimuth_deg)
     facing = -right * np.sin(azimuth) + down * np.cos(azimuth)
     light = (np.cos(zenith) + np.sin(zenith) * facing) / np.sqrt(1 + down**2 + right**2) / np.cos(zenith)
-    return np.clip(light, 0.3, 1.7).astype(np.float32)
+    return np.asarray(np.clip(light, 0.3, 1.7), np.float32)

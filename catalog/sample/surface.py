@@ -61,7 +61,9 @@ def draw_surface(town: Town) -> Surface:
         for index, (area, hit) in enumerate(zip(areas, hits, strict=True))
         if hit and not area.is_empty and area.area > 0
     ]
-    owner = rio_features.rasterize(burnt, out_shape=(side, side), transform=frame.canvas_transform, dtype="int32")
+    owner = rio_features.rasterize(
+        burnt, out_shape=(side, side), transform=frame.canvas_transform, dtype="int32"
+    )
     rng = np.random.default_rng([town.seed, 20])
     cover = np.array([int(f.cover) for f in town.features], np.uint8)[owner]
     size = (side, side)
@@ -72,10 +74,18 @@ def draw_surface(town: Town) -> Surface:
     shore = cv2.distanceTransform(wet.astype(np.uint8), cv2.DIST_L2, 5) * np.float32(frame.fine_m)
     border = _measure_border(owner)
     return Surface(
-        town=town, owner=owner, cover=cover, ground_m=np.where(wet, 0, np.maximum(relief, 0.3)).astype(np.float32),
-        height_m=_stand_up(town, owner, cover, border, fine), rows=_draw_rows(town, owner, patch),
-        border_px=border, shore_m=shore, fine=fine, patch=patch, broad=broad,
-    )  # fmt: skip
+        town=town,
+        owner=owner,
+        cover=cover,
+        ground_m=np.where(wet, 0, np.maximum(relief, 0.3)).astype(np.float32),
+        height_m=_stand_up(town, owner, cover, border, fine),
+        rows=_draw_rows(town, owner, patch),
+        border_px=border,
+        shore_m=shore,
+        fine=fine,
+        patch=patch,
+        broad=broad,
+    )
 
 
 def _bounds(town: Town) -> tuple[float, float, float, float]:
@@ -94,7 +104,9 @@ def _measure_border(owner: IntArray) -> FloatArray:
     return np.minimum(cv2.distanceTransform(same, cv2.DIST_L2, 3), 255).astype(np.float32)
 
 
-def _stand_up(town: Town, owner: IntArray, cover: ByteArray, border: FloatArray, fine: FloatArray) -> FloatArray:
+def _stand_up(
+    town: Town, owner: IntArray, cover: ByteArray, border: FloatArray, fine: FloatArray
+) -> FloatArray:
     """Give features their heights; trees get rounded edges and uneven crowns."""
     height = np.array([f.height_m for f in town.features], np.float32)[owner]
     trees = np.isin(cover, [int(c) for c in TREES])
@@ -115,7 +127,7 @@ def _draw_rows(town: Town, owner: IntArray, patch: FloatArray) -> FloatArray:
     across = (-np.sin(angle) / pitch)[owner] * x - (np.cos(angle) / pitch)[owner] * y
     turns = np.float32(2 * np.pi) * across + phase[owner]
     wide = np.sin(turns / np.float32(3.7) + np.float32(0.5) * patch)
-    return (0.6 * np.sin(turns) ** 3 + 0.4 * wide).astype(np.float32)
+    return np.asarray(0.6 * np.sin(turns) ** 3 + 0.4 * wide, np.float32)
 
 
 def shrink(image: FloatArray, factor: int = FINE) -> FloatArray:
@@ -136,8 +148,9 @@ def map_truth(surface: Surface) -> FloatArray:
     """Summarise the surface on the scenes' own grid.
 
     Returns:
-        ``(4, y, x)`` float32: ``Cover`` (the class with most sub-pixels, buildings and tanks winning from half
-        a pixel on), height above ground (mean, metres), ground height (metres), share of building in [0, 1].
+        ``(4, y, x)`` float32: ``Cover`` (the class with most sub-pixels, buildings and tanks winning from
+        half a pixel on), height above ground (mean, metres), ground height (metres), share of building
+        in [0, 1].
     """
     built = shrink(surface.is_cover(*BUILT).astype(np.float32))
     cells = crop_pad(surface.cover, FINE)  # type: ignore[arg-type]
@@ -147,5 +160,6 @@ def map_truth(surface: Surface) -> FloatArray:
     # buildings first among equals, then the higher class number, so that ties do not depend on order
     votes = votes * 512 + stack + 256 * np.isin(stack, [int(c) for c in BUILT])
     winner = np.take_along_axis(stack, votes.argmax(axis=-1)[..., None], axis=-1)[..., 0]
+    # steps of 1/32 m and 1/32 of a pixel keep the file small
     layers = [winner.astype(np.float32), *(crop_pad(shrink(a)) for a in (surface.height_m, surface.ground_m))]
-    return np.stack([*layers, crop_pad(built)]).astype(np.float32)
+    return np.asarray(np.rint(np.stack([*layers, crop_pad(built)]) * 32) / 32, np.float32)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import shapely
-from shapely.ops import substring
 from shapely.geometry.base import BaseGeometry
 
 from catalog.sample.countryside import farm_country
@@ -17,7 +16,7 @@ from catalog.sample.frame import FloatArray, Frame
 from catalog.sample.harbour import Harbour, build_harbour
 from catalog.sample.landscape import Landscape, shape_landscape
 from catalog.sample.network import WIDTH_M, Network, Road, lay_network
-from catalog.sample.parcels import CutRule, cut_parcels
+from catalog.sample.parcels import CutRule, cut_parcels, move_aside, take_stretch
 from catalog.sample.settlement import build_estate, clip_lines, settle
 
 
@@ -44,7 +43,9 @@ def build_town(seed: int, frame: Frame) -> Town:
     water = shapely.union_all([sea, land.river, land.lake])
     estate = _place_estate(land, net, water)
     shore = sea.buffer(22)
-    taken = shapely.union_all([water.buffer(6), shore, harbour.ground, harbour.industry, net.yard.buffer(6), estate])
+    taken = shapely.union_all(
+        [water.buffer(6), shore, harbour.ground, harbour.industry, net.yard.buffer(6), estate]
+    )
     built, streets = settle(seed, land, net, taken)
     rng = np.random.default_rng([seed, 6])
     for ground in (harbour.industry.difference(water.buffer(10)).difference(net.yard), estate):
@@ -55,22 +56,32 @@ def build_town(seed: int, frame: Frame) -> Town:
     open_water = shapely.union_all([sea.buffer(8), harbour.water])
     wet = shapely.union_all([water, settled])
     roads = clip_lines([*net.roads, *streets], open_water) + clip_lines(tracks, wet)
-    features = [*_paint_nature(rng, land, sea, harbour), *farmed, *built, *harbour.features, *_paint_lines(net, roads)]
+    features = [
+        *_paint_nature(rng, land, sea, harbour),
+        *farmed,
+        *built,
+        *harbour.features,
+        *_paint_lines(net, roads),
+    ]
     features.sort(key=lambda feature: LAYER[feature.cover])
-    return _turn(Town(frame=frame, seed=seed, features=tuple(features), relief_m=land.relief_m, berths=harbour.berths))
+    return _turn(
+        Town(frame=frame, seed=seed, features=tuple(features), relief_m=land.relief_m, berths=harbour.berths)
+    )
 
 
 def _place_estate(land: Landscape, net: Network, water: BaseGeometry) -> BaseGeometry:
-    """Place an industrial estate where the motorway passes north-east of the town."""
-    motorway = net.roads[-1].line
+    """Place an industrial estate where the trunk road passes north-east of the town."""
+    trunk = net.roads[-1].line
     cx, cy = land.centre_xy
     r = land.radius_m
-    at = motorway.project(shapely.Point(cx + 1.25 * r, cy + 1.2 * r))
-    strip = substring(motorway, at - 0.4 * r, at + 0.4 * r).offset_curve(-0.16 * r)
+    at = trunk.project(shapely.Point(cx + 1.25 * r, cy + 1.2 * r))
+    strip = move_aside(take_stretch(trunk, at - 0.4 * r, at + 0.4 * r), -0.16 * r)
     return strip.buffer(0.12 * r, cap_style="flat").difference(water.buffer(30)).difference(net.town)
 
 
-def _paint_nature(rng: np.random.Generator, land: Landscape, sea: BaseGeometry, harbour: Harbour) -> Iterable[Feature]:
+def _paint_nature(
+    rng: np.random.Generator, land: Landscape, sea: BaseGeometry, harbour: Harbour
+) -> Iterable[Feature]:
     """Yield water, beach, woods and the grass below everything."""
     yield Feature(cover=Cover.MEADOW, geometry=land.world, style=1)
     for wood in land.woods:
@@ -84,12 +95,16 @@ def _paint_nature(rng: np.random.Generator, land: Landscape, sea: BaseGeometry, 
     shore = sea.buffer(float(rng.uniform(26, 40))).difference(harbour.ground.buffer(5))
     scrub = shore.buffer(28).intersection(land.world)
     yield Feature(cover=Cover.SCRUB, geometry=scrub, tags={"natural": "heath"}, height_m=1.0)
-    yield Feature(cover=Cover.BEACH, geometry=shore.difference(sea).intersection(land.world), tags={"natural": "beach"})
+    yield Feature(
+        cover=Cover.BEACH, geometry=shore.difference(sea).intersection(land.world), tags={"natural": "beach"}
+    )
     bank = land.river.buffer(14).difference(land.river)
     yield Feature(cover=Cover.SCRUB, geometry=bank, height_m=2.0)
     yield Feature(cover=Cover.SEA, geometry=sea, tags={"natural": "water", "water": "sea"})
     yield Feature(cover=Cover.RIVER, geometry=land.river, tags={"natural": "water", "water": "river"})
-    yield Feature(cover=Cover.RIVER, geometry=land.river_line, tags={"waterway": "river", "name": "Weft"}, width_m=4)
+    yield Feature(
+        cover=Cover.RIVER, geometry=land.river_line, tags={"waterway": "river", "name": "Weft"}, width_m=4
+    )
     yield Feature(cover=Cover.LAKE, geometry=land.lake, tags={"natural": "water", "water": "lake"})
 
 
@@ -97,12 +112,20 @@ def _paint_lines(net: Network, roads: list[Road]) -> Iterable[Feature]:
     """Yield roads and rails as ribbons with their tags."""
     for road in sorted(roads, key=lambda r: WIDTH_M[r.kind]):
         cover = Cover.TRACK if road.kind == "track" else Cover.ROAD
-        yield Feature(cover=cover, geometry=road.line, tags={"highway": road.kind}, width_m=WIDTH_M[road.kind])
+        yield Feature(
+            cover=cover, geometry=road.line, tags={"highway": road.kind}, width_m=WIDTH_M[road.kind]
+        )
     yield Feature(cover=Cover.RAIL, geometry=net.yard, tags={"landuse": "railway"}, style=1)
     for line in net.rails:
         yield Feature(cover=Cover.RAIL, geometry=line, tags={"railway": "rail", "usage": "main"}, width_m=11)
     for track in net.yard_tracks:
-        yield Feature(cover=Cover.RAIL, geometry=track, tags={"railway": "rail", "service": "yard"}, width_m=4.5, style=2)
+        yield Feature(
+            cover=Cover.RAIL,
+            geometry=track,
+            tags={"railway": "rail", "service": "yard"},
+            width_m=4.5,
+            style=2,
+        )
 
 
 def _turn(town: Town) -> Town:

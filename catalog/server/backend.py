@@ -164,8 +164,8 @@ class SqliteCatalogue:
     def upsert_items(self, items: Iterable[Mapping[str, Any]], *, mode: WriteMode = "upsert") -> UpsertResult:
         """Write items in one transaction: all of them or none.
 
-        A stored item keeps its ``created`` and gets a new ``updated``; one that differs in nothing else is not
-        written at all. Of an id that comes twice, the last counts.
+        A stored item keeps its ``created`` and gets a new ``updated``; one that differs in nothing else is
+        not written at all. Of an id that comes twice, the last counts.
 
         Args:
             items: STAC items; each names its ``collection``, which must exist.
@@ -290,18 +290,14 @@ def _within(rows: Sequence[_Row], region: Region) -> list[_Row]:
         for west, south, east, north in region.boxes:
             inside = (bounds[:, 0] <= bounds[:, 2]) & (bounds[:, 0] >= west) & (bounds[:, 2] <= east)
             sure |= inside & (bounds[:, 1] >= south) & (bounds[:, 3] <= north)
-    unsure = [index for index in range(len(rows)) if not sure[index]]
-    if unsure:
+    unsure = np.flatnonzero(~sure)
+    if unsure.size:
         shapely.prepare(region.shape)
-        sure[unsure] = shapely.intersects(region.shape, [_shape(rows[index]) for index in unsure])
+        shapes = shapely.from_wkb([rows[index][8] for index in unsure])
+        plain = np.array([shape is None for shape in shapes])
+        shapes[plain] = shapely.box(*bounds[unsure[plain]].T)
+        sure[unsure] = shapely.intersects(region.shape, shapes)
     return [row for row, found in zip(rows, sure, strict=True) if found]
-
-
-def _shape(row: _Row) -> Any:
-    if row[8] is not None:
-        return shapely.from_wkb(row[8])
-    west, south, east, north = row[4:8]
-    return shapely.Point(west, south) if west == east and south == north else shapely.box(*row[4:8])
 
 
 def _execute(connection: sqlite3.Connection, sql: Sql) -> sqlite3.Cursor:

@@ -35,7 +35,7 @@ class ItemRow:
     footprint: Footprint | None
     """None for an item without geometry."""
     digest: str
-    """Of the document without ``created``, ``updated`` and the server's links: equal means nothing to write."""
+    """Of the document without ``created``, ``updated`` and the server's links: equal means nothing to do."""
     document: Document
 
 
@@ -67,7 +67,8 @@ def check_item(item: object) -> ItemRow:
     """Check one STAC item and reduce it to its row.
 
     Raises:
-        InputError: a field that searches or readers need is absent or malformed; the message names item and field.
+        InputError: a field that searches or readers need is absent or malformed; the message names item
+            and field.
     """
     if not isinstance(item, Mapping):
         raise InputError(f"an item is {type(item).__name__}: expected a STAC Item object")
@@ -134,7 +135,7 @@ def spell(document: Document, *, where: str) -> str:
     return text
 
 
-def merge_patch(target: object, patch: object) -> Any:
+def merge_patch(target: object, patch: object) -> object:
     """Apply a JSON merge patch: null removes, objects merge, everything else replaces.
 
     Source: RFC 7396, section 2.
@@ -151,7 +152,7 @@ def merge_patch(target: object, patch: object) -> Any:
 
 
 def _read_times(properties: Mapping[str, Any], where: str) -> tuple[int, int]:
-    """Give the item's first and last moment: ``start_datetime``/``end_datetime`` where stated, else ``datetime``."""
+    """Give the first and last moment: ``start_datetime``/``end_datetime`` where stated, else ``datetime``."""
     _require("datetime" in properties, where, "properties.datetime", "a date-time or null")
     for name in _STAMPS:
         if properties.get(name) is not None:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from catalog.server.footprints import BoundsXyxy
+from catalog.server.footprints import BoundsXyxy, read_bbox
 from catalog.server.times import format_moment, parse_moment
 from infra.errors import InputError
 
@@ -63,15 +63,14 @@ def check_extent(collection: dict[str, Any], *, where: str) -> None:
     try:
         bbox = collection["extent"]["spatial"]["bbox"][0]
         start, end = collection["extent"]["temporal"]["interval"][0]
-        if not isinstance(bbox, list) or len(bbox) not in (4, 6):
-            raise ValueError("bbox")
-        if not all(isinstance(value, int | float) and abs(value) < 1e300 for value in bbox):
-            raise ValueError("bbox")
     except (KeyError, IndexError, TypeError, ValueError) as exc:
         raise InputError(
             f"{where}: extent must hold spatial.bbox [[west, south, east, north]] "
             "and temporal.interval [[start or null, end or null]]"
         ) from exc
+    if not isinstance(bbox, list):
+        raise InputError(f"{where}: extent.spatial.bbox must be a list of lists of numbers")
+    read_bbox(bbox, where=f"{where}: extent.spatial.bbox")
     for moment in (start, end):
         if moment is not None:
             parse_moment(moment, where=f"{where}: extent.temporal.interval")

@@ -1,8 +1,8 @@
 """Turn what a search asks into SQL over the narrow tables; pure functions, no database.
 
-Answers come newest first: ``start_us``, collection, id, all descending. It is a total order over columns that an
-update of the same product does not change, so a page that starts below the last key seen (keyset paging) neither
-repeats nor skips an item while others are written.
+Answers come newest first: ``start_us``, collection, id, all descending. It is a total order over columns
+that an update of the same product does not change, so a page that starts below the last key seen (keyset
+paging) neither repeats nor skips an item while others are written.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class SearchQuery:
     collections: Sequence[str] | None = None
     ids: Sequence[str] | None = None
     bbox: Sequence[float] | None = None
-    """West, south, east, north (or with elevations, 6 numbers), degrees; west > east crosses the antimeridian."""
+    """West, south, east, north (with elevations 6 numbers), degrees; west > east crosses the antimeridian."""
     intersects: dict[str, Any] | None = None
     """GeoJSON geometry; not together with ``bbox``."""
     datetime: str | None = None
@@ -116,7 +116,7 @@ def check_query(query: SearchQuery) -> Conditions:
     """
     if query.bbox is not None and query.intersects is not None:
         raise InputError("bbox and intersects exclude each other: state one of them")
-    if isinstance(query.limit, bool) or not isinstance(query.limit, int) or query.limit < 1:
+    if query.limit < 1:
         raise InputError(f"limit {query.limit!r} is out of range: expected 1 to {MAX_LIMIT}")
     start_us, end_us = (None, None) if query.datetime is None else parse_interval(query.datetime)
     return Conditions(
@@ -176,8 +176,6 @@ def select_candidates(conditions: Conditions, *, drive: Drive, after: Key | None
 
 def _read_region(query: SearchQuery) -> Region | None:
     if query.bbox is not None:
-        if not isinstance(query.bbox, list | tuple):
-            raise InputError(f"bbox {query.bbox!r} is not a list of 4 or 6 numbers")
         bounds, elevation = read_bbox(query.bbox, where="bbox")
         boxes = split_bounds(bounds)
         return Region(boxes=tuple(boxes), elevation=elevation, shape=search_shape(boxes), is_box=True)
@@ -190,7 +188,7 @@ def _read_region(query: SearchQuery) -> Region | None:
 def _check_names(names: Sequence[str] | None, field: str) -> tuple[str, ...] | None:
     if names is None:
         return None
-    if isinstance(names, str) or not all(isinstance(name, str) and _is_utf8(name) for name in names):
+    if isinstance(names, str) or not all(map(_is_utf8, names)):
         raise InputError(f"{field} must be a list of ids, in UTF-8 text")
     return tuple(dict.fromkeys(names))
 

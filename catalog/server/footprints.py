@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely import affinity
 from shapely.errors import GEOSException, ShapelyError
 from shapely.geometry.base import BaseGeometry
 
 from infra.errors import InputError
 
-_KINDS = {
+_KINDS = (
     "Point",
     "MultiPoint",
     "LineString",
@@ -21,7 +23,7 @@ _KINDS = {
     "Polygon",
     "MultiPolygon",
     "GeometryCollection",
-}
+)
 _SLACK_DEG = 1e-9  # what reprojection leaves beyond ±180 and ±90
 BoundsXyxy = tuple[float, float, float, float]
 
@@ -58,7 +60,7 @@ def read_geometry(geojson: object, *, where: str) -> BaseGeometry:
         InputError: not a GeoJSON geometry, empty, or beyond ±180 or ±90 degrees.
     """
     if not isinstance(geojson, dict) or geojson.get("type") not in _KINDS:
-        raise InputError(f"{where} is not a GeoJSON geometry: expected one of {', '.join(sorted(_KINDS))}")
+        raise InputError(f"{where} is not a GeoJSON geometry: expected one of {', '.join(_KINDS)}")
     try:
         geometry: BaseGeometry = shapely.force_2d(_to_shape(geojson))
     except (ShapelyError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as exc:
@@ -71,8 +73,8 @@ def read_geometry(geojson: object, *, where: str) -> BaseGeometry:
         and -90 - _SLACK_DEG <= south <= north <= 90 + _SLACK_DEG
     ):
         raise InputError(
-            f"{where} leaves longitude [-180, 180] or latitude [-90, 90] (bounds {west:g}, {south:g}, {east:g}, "
-            f"{north:g}): expected WGS 84 degrees, cut at the antimeridian"
+            f"{where} leaves longitude [-180, 180] or latitude [-90, 90] (bounds "
+            f"{west:g}, {south:g}, {east:g}, {north:g}): expected WGS 84 degrees, cut at the antimeridian"
         )
     return geometry
 
@@ -189,7 +191,7 @@ def _cut_at_antimeridian(geometry: BaseGeometry) -> BaseGeometry:
         raise InputError(f"geometry cannot be cut at the antimeridian: {_one_line(exc)}") from exc
 
 
-def _unwrap(coordinates: Any) -> Any:
+def _unwrap(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
     unwrapped = coordinates.copy()
     unwrapped[unwrapped[:, 0] < 0, 0] += 360
     return unwrapped
@@ -206,17 +208,12 @@ def _crossing_bounds(geometry: BaseGeometry) -> BoundsXyxy:
 
 
 def _is_box(geometry: BaseGeometry) -> bool:
-    if geometry.geom_type == "Point":
-        return True
-    if geometry.geom_type != "Polygon" or len(geometry.exterior.coords) != 5 or len(geometry.interiors):
+    """Tell whether a valid geometry is exactly its bounds."""
+    if geometry.geom_type != "Polygon" or shapely.get_num_coordinates(geometry) != 5:
         return False
     west, south, east, north = geometry.bounds
-    return {(x, y) for x, y in geometry.exterior.coords} == {
-        (west, south),
-        (east, south),
-        (east, north),
-        (west, north),
-    }
+    corners = {(west, south), (east, south), (east, north), (west, north)}
+    return set(map(tuple, shapely.get_coordinates(geometry).tolist())) == corners
 
 
 def _one_line(exc: BaseException) -> str:

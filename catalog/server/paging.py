@@ -1,4 +1,4 @@
-"""Spell the place where a page ended as a token, and refuse tokens of other searches or with errors in them."""
+"""Spell the place where a page ended as a token; refuse tokens that are damaged or of another search."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_token(token: str, *, search_digest: str) -> Key:
         InputError: damaged, made up, or of a search with other conditions.
     """
     refusal = InputError("token does not belong to this search: follow the 'next' link as the server gave it")
-    if not isinstance(token, str) or len(token) > _MAX_CHARS:
+    if len(token) > _MAX_CHARS:
         raise refusal
     try:
         padded = token.encode() + b"=" * (-len(token) % 4)

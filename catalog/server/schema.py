@@ -89,7 +89,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
         )
     if version > len(MIGRATIONS):
         raise ConfigError(
-            f"catalogue {path} has layout {version}, this Terraloom knows {len(MIGRATIONS)}: update Terraloom",
+            f"catalogue {path} has layout {version}, newer than {len(MIGRATIONS)}: update Terraloom",
             path=str(path),
         )
     return version

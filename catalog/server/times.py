@@ -10,8 +10,10 @@ from infra.errors import InputError
 _MOMENT = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:[.](\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
 )
-_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - integer arithmetic on naive UTC cannot overflow at year 1
+_EPOCH = dt.datetime(1970, 1, 1)  # naive on purpose: integer arithmetic on UTC
 _MICROSECOND = dt.timedelta(microseconds=1)
+_FIRST_US = (dt.datetime.min - _EPOCH) // _MICROSECOND
+_LAST_US = (dt.datetime.max - _EPOCH) // _MICROSECOND
 _MINUTE_US = 60_000_000
 _DAY_US = 86_400_000_000
 _OPEN = ("", "..")
@@ -36,7 +38,7 @@ def parse_moment(text: object, *, where: str) -> int:
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
     leap = second == 60  # RFC 3339 allows the leap second; it is read as the second after it
     try:
-        moment = dt.datetime(year, month, day, hour, minute, second - leap)  # noqa: DTZ001
+        moment = dt.datetime(year, month, day, hour, minute, second - leap)
     except ValueError as exc:
         raise _refuse(text, where) from exc
     sign, offset_h, offset_min = match[8], int(match[9] or 0), int(match[10] or 0)
@@ -44,7 +46,10 @@ def parse_moment(text: object, *, where: str) -> int:
         raise _refuse(text, where)
     offset_us = (offset_h * 60 + offset_min) * _MINUTE_US * (-1 if sign == "-" else 1)
     fraction_us = int((match[7] or "0")[:6].ljust(6, "0"))
-    return (moment - _EPOCH) // _MICROSECOND + leap * 1_000_000 + fraction_us - offset_us
+    moment_us = (moment - _EPOCH) // _MICROSECOND + leap * 1_000_000 + fraction_us - offset_us
+    if not _FIRST_US <= moment_us <= _LAST_US:
+        raise _refuse(text, where)
+    return moment_us
 
 
 def parse_interval(text: str) -> tuple[int | None, int | None]:

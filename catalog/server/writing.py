@@ -130,8 +130,8 @@ def _write_item(connection: sqlite3.Connection, row: ItemRow, *, mode: WriteMode
 
 def _insert_row(connection: sqlite3.Connection, row: ItemRow, document: Document) -> None:
     cursor = connection.execute(
-        "INSERT INTO items (collection, id, digest, start_us, end_us, west, south, east, north, low, high, footprint)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO items (collection, id, digest, start_us, end_us, west, south, east, north,"
+        " low, high, footprint) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (row.collection, row.id, *_decisive(row)),
     )
     assert cursor.lastrowid is not None

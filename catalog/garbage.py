@@ -1,0 +1,67 @@
+"""Find and remove what killed runs left behind."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import socket
+from dataclasses import dataclass
+
+from catalog.receipts import PRODUCTS_FOLDER, RECEIPT_NAME
+from infra.storage import Storage, process_lives
+
+_FOREIGN_LEASE_LASTS = dt.timedelta(hours=24)
+"""A lease of another machine, whose processes cannot be seen from here, is believed that long."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """Tell what was, or would be, removed."""
+
+    products: tuple[str, ...]
+    """Folders of products without a receipt."""
+    size: int
+    """Bytes they held."""
+    live_runs: tuple[str, ...]
+    """Runs at work; while there is one, unfinished products are left alone."""
+
+
+def collect_garbage(storage: Storage, *, dry_run: bool) -> Swept:
+    """Remove products without a receipt, half-written files, and leases of dead runs.
+
+    A product with a receipt is never touched.
+
+    Args:
+        storage: The store.
+        dry_run: Only look.
+    """
+    live, dead = _read_leases(storage)
+    folders = [f"{PRODUCTS_FOLDER}/{name}" for name in storage.list_folders(PRODUCTS_FOLDER)]
+    doomed = [] if live else [path for path in folders if not storage.exists(f"{path}/{RECEIPT_NAME}")]
+    size = sum(entry.size for path in doomed for entry in storage.list_objects(path))
+    if not dry_run:
+        for path in doomed:
+            storage.delete_folder(path)
+        storage.sweep_leftovers("")
+        for lease in dead:
+            storage.delete(lease)
+    return Swept(products=tuple(doomed), size=size, live_runs=tuple(live))
+
+
+def _read_leases(storage: Storage) -> tuple[list[str], list[str]]:
+    live, dead = [], []
+    for run in storage.list_folders("runs"):
+        path = f"runs/{run}/lease.json"
+        if storage.exists(path):
+            (live if _is_live(storage, path) else dead).append(path)
+    return [path.split("/")[1] for path in live], dead
+
+
+def _is_live(storage: Storage, path: str) -> bool:
+    lease = json.loads(storage.read(path))
+    if lease["host"] == socket.gethostname():
+        return process_lives(int(lease["pid"]))
+    written = next(
+        entry.modified for entry in storage.list_objects(path.rpartition("/")[0]) if entry.path == path
+    )
+    return dt.datetime.now(dt.UTC) - written < _FOREIGN_LEASE_LASTS

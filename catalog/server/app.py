@@ -1,0 +1,228 @@
+"""Put the embedded STAC API together, and serve it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+import uvicorn
+from brotli_asgi import BrotliMiddleware
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
+from stac_fastapi.api.app import StacApi
+from stac_fastapi.extensions.bulk_transactions import BulkTransactionExtension
+from stac_fastapi.extensions.transaction.transaction import TransactionConformanceClasses
+from stac_fastapi.types.config import ApiSettings
+from stac_fastapi.types.conformance import BASE_CONFORMANCE_CLASSES, OAFConformanceClasses
+from stac_fastapi.types.extension import ApiExtension
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from catalog.server.backend import SqliteCatalogue
+from catalog.server.guard import WriteGuard, tell_failures
+from catalog.server.reading import ReadClient
+from catalog.server.requests import ItemsParameters, SearchBody, SearchParameters
+from catalog.server.transactions import BulkClient, WriteExtension, WriteRoutes
+from infra.errors import ConfigError, TransientError
+
+_DESCRIPTION = (
+    "Scenes, map data, registrations, embeddings and descriptions that Terraloom's flows published."
+)
+_API_VERSION = "1.0.0"
+_STAC_VERSION = "1.1.0"
+_START_WAIT_S = 30.0
+_COMPRESS_FROM_BYTES = 2_000
+
+
+def create_app(
+    catalogue_path: Path,
+    *,
+    token: str | None,
+    title: str = "Terraloom",
+    allowed_origins: Sequence[str] = (),
+    root_path: str = "",
+) -> FastAPI:
+    """Make the STAC API over one catalogue file.
+
+    Args:
+        catalogue_path: SQLite file; made when absent.
+        token: Bearer token that writes need; None serves read-only (every write is answered 403).
+        title: Name on the landing page.
+        allowed_origins: Web origins whose pages may read, e.g. ``https://browser.example.org``.
+        root_path: Path under which a proxy serves the API, e.g. ``/stac``; it appears in all links.
+
+    Raises:
+        ConfigError: not a catalogue, or an empty token.
+    """
+    if token is not None and not token.strip():
+        raise ConfigError("the write token is empty: set one, or none at all to serve read-only")
+    catalogue = SqliteCatalogue(catalogue_path)
+    settings = _settings(title, root_path)
+    api = StacApi(
+        settings=settings,
+        app=_bare_app(settings, catalogue),
+        client=ReadClient(
+            catalogue=catalogue, landing_page_id="terraloom", base_conformance_classes=_conformance()
+        ),
+        extensions=_extensions(catalogue, writable=token is not None),
+        exceptions={},
+        title=title,
+        api_version=_API_VERSION,
+        stac_version=_STAC_VERSION,
+        description=_DESCRIPTION,
+        search_get_request_model=SearchParameters,
+        search_post_request_model=SearchBody,
+        items_get_request_model=ItemsParameters,
+        middlewares=_middlewares(token, allowed_origins),
+        health_check=lambda: _check_health(catalogue),
+    )
+    app: FastAPI = api.app
+    app.add_api_route(
+        "/healthz", lambda: _check_health(catalogue), methods=["GET"], tags=["Liveliness/Readiness"]
+    )
+    tell_failures(app)
+    return app
+
+
+def run_server(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8081) -> None:
+    """Serve until interrupted (SIGINT or SIGTERM); open requests are answered first.
+
+    Raises:
+        ConfigError: the address is taken or not this machine's.
+    """
+    with contextlib.closing(_listen(host, port)) as listener:
+        uvicorn.Server(_config(app)).run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def serving(app: FastAPI, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """Serve in a thread while the block runs; yields the base URL. Port 0 takes a free one.
+
+    Raises:
+        ConfigError: the address is taken or not this machine's.
+        TransientError: the server did not come up.
+    """
+    with contextlib.closing(_listen(host, port)) as listener:
+        server = uvicorn.Server(_config(app))
+        thread = threading.Thread(target=server.run, args=([listener],), name="stac-server", daemon=True)
+        thread.start()
+        try:
+            _wait_until_started(server, thread)
+            shown = f"[{host}]" if ":" in host else host
+            yield f"http://{shown}:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(timeout=_START_WAIT_S)
+
+
+def _settings(title: str, root_path: str) -> ApiSettings:
+    # stated one by one: what is left out, stac-fastapi takes from the environment and from .env
+    return ApiSettings(
+        _env_file=None,  # type: ignore[call-arg]
+        stac_fastapi_title=title,
+        stac_fastapi_description=_DESCRIPTION,
+        stac_fastapi_version=_API_VERSION,
+        stac_fastapi_landing_id="terraloom",
+        enable_response_models=False,
+        enable_direct_response=False,
+        openapi_url="/api",
+        docs_url="/api.html",
+        root_path=root_path.rstrip("/"),
+    )
+
+
+def _bare_app(settings: ApiSettings, catalogue: SqliteCatalogue) -> FastAPI:
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        catalogue.close()
+
+    return FastAPI(
+        title=settings.stac_fastapi_title,
+        description=_DESCRIPTION,
+        version=_API_VERSION,
+        openapi_url=settings.openapi_url,
+        docs_url=settings.docs_url,
+        redoc_url=None,
+        root_path=settings.root_path,
+        lifespan=lifespan,
+    )
+
+
+def _conformance() -> list[str]:
+    # FastAPI describes itself in OpenAPI 3.1; the class is about 3.0
+    return [str(each) for each in BASE_CONFORMANCE_CLASSES if each != OAFConformanceClasses.OPEN_API]
+
+
+def _extensions(catalogue: SqliteCatalogue, *, writable: bool) -> list[ApiExtension]:
+    # the guard decides; this dependency only tells the OpenAPI page that a token belongs here
+    documented = [Depends(HTTPBearer(auto_error=False))]
+    transactions = WriteExtension(
+        routes=WriteRoutes(catalogue),
+        dependencies=documented,
+        conformance_classes=[str(each) for each in TransactionConformanceClasses] if writable else [],
+    )
+    bulk = BulkTransactionExtension(client=BulkClient(catalogue=catalogue), route_dependencies=documented)
+    return [transactions, bulk]
+
+
+def _middlewares(token: str | None, allowed_origins: Sequence[str]) -> list[Middleware]:
+    """List middlewares, innermost first; CORS goes around all so that refusals can be read by pages, too."""
+    middlewares = [
+        Middleware(WriteGuard, token=token),
+        Middleware(BrotliMiddleware, minimum_size=_COMPRESS_FROM_BYTES, quality=3),
+    ]
+    if allowed_origins:
+        middlewares.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(allowed_origins),
+                allow_methods=["GET", "POST", "OPTIONS"],
+                allow_headers=["Content-Type"],
+                max_age=600,
+            )
+        )
+    return middlewares
+
+
+def _check_health(catalogue: SqliteCatalogue) -> dict[str, str | int]:
+    return {"status": "UP", "collections": len(catalogue.get_collections())}
+
+
+def _config(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,  # logging is the program's business
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=10,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as exc:
+        listener.close()
+        raise ConfigError(
+            f"cannot serve at {host}:{port} ({exc.strerror or exc}): choose another port",
+            host=host,
+            port=port,
+        ) from exc
+    return listener
+
+
+def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
+    deadline = time.monotonic() + _START_WAIT_S
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > deadline:
+            raise TransientError("the STAC server did not start: its log says why")
+        time.sleep(0.01)

@@ -1,0 +1,68 @@
+"""Make the links of answers: every document is served with links to where it is served from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from catalog.server.documents import SERVER_RELS, Document
+
+JSON = "application/json"
+GEOJSON = "application/geo+json"
+Link = dict[str, Any]
+
+
+def make_link(rel: str, href: str, media_type: str) -> Link:
+    """Make one link."""
+    return {"rel": rel, "type": media_type, "href": href}
+
+
+def collection_url(base_url: str, collection: str) -> str:
+    """Spell a collection's address; ``base_url`` ends with a slash."""
+    return f"{base_url}collections/{quote(collection, safe='')}"
+
+
+def item_url(base_url: str, collection: str, item_id: str) -> str:
+    """Spell an item's address."""
+    return f"{collection_url(base_url, collection)}/items/{quote(item_id, safe='')}"
+
+
+def link_collection(collection: Document, base_url: str) -> Document:
+    """Return the collection with the server's links in place of those it brought."""
+    href = collection_url(base_url, collection["id"])
+    links = [
+        make_link("self", href, JSON),
+        make_link("parent", base_url, JSON),
+        make_link("root", base_url, JSON),
+        make_link("items", f"{href}/items", GEOJSON),
+    ]
+    return {**collection, "links": links + _own_links(collection)}
+
+
+def link_item(item: Document, base_url: str) -> Document:
+    """Return the item with the server's links in place of those it brought."""
+    parent = collection_url(base_url, item["collection"])
+    links = [
+        make_link("self", item_url(base_url, item["collection"], item["id"]), GEOJSON),
+        make_link("parent", parent, JSON),
+        make_link("collection", parent, JSON),
+        make_link("root", base_url, JSON),
+    ]
+    return {**item, "links": links + _own_links(item)}
+
+
+def next_by_get(url: str, parameters: Mapping[str, str], token: str) -> Link:
+    """Link to the next page as an address that holds the whole search."""
+    query = urlencode({**parameters, "token": token})
+    return {**make_link("next", f"{url}?{query}", GEOJSON), "method": "GET"}
+
+
+def next_by_post(url: str, body: Mapping[str, Any], token: str) -> Link:
+    """Link to the next page as an address and the whole body to post there."""
+    link = make_link("next", url, GEOJSON)
+    return {**link, "method": "POST", "merge": False, "body": {**body, "token": token}}
+
+
+def _own_links(document: Document) -> list[Link]:
+    return [link for link in document["links"] if link["rel"] not in SERVER_RELS]

@@ -1,0 +1,87 @@
+"""Show a run's plan, progress and results in the Prefect UI."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.futures import PrefectFuture, as_completed
+
+from catalog.grid import list_tiles
+from catalog.records import CubePlan
+from infra.errors import AppError, InternalError
+from infra.logging import log_progress
+from tasks.write_cube import CubeOutcome
+
+logger = logging.getLogger(__name__)
+
+
+def plan_rows(plans: Sequence[CubePlan], *, reused: Collection[str]) -> list[dict[str, Any]]:
+    """Describe a plan, one row for each cube."""
+    return [
+        {
+            "cube": plan.id,
+            "collection": plan.group.collection,
+            "day": plan.group.day.isoformat(),
+            "scenes": len(plan.group.scenes),
+            "bands": ", ".join(plan.bands),
+            "tiles": len(list_tiles(plan.grid)),
+            "size": f"{plan.grid.shape_yx[1]} × {plan.grid.shape_yx[0]} px",
+            "crs": plan.grid.crs if len(plan.grid.crs) < 20 else "custom",
+            "state": "standing" if plan.id in reused else "to do",
+        }
+        for plan in plans
+    ]
+
+
+def announce_plan(plans: Sequence[CubePlan], *, reused: Collection[str]) -> None:
+    """Keep the plan as a table artifact, and log its size."""
+    logger.info("plan: %d cubes, %d of them stand already", len(plans), len(reused))
+    for plan in plans:
+        log_progress("planned" if plan.id not in reused else "reused", plan.id)
+    create_table_artifact(plan_rows(plans, reused=reused), key="plan", description="What this run plans")
+
+
+def follow_cubes(futures: list[PrefectFuture[CubeOutcome]]) -> tuple[list[CubeOutcome], AppError | None]:
+    """Wait for the cubes, keeping a progress artifact up to date.
+
+    Returns:
+        Outcomes of the cubes that ended well or in quarantine, and the first failure if there was one.
+    """
+    outcomes: list[CubeOutcome] = []
+    failures: list[AppError] = []
+    artifact: Any = create_progress_artifact(0.0, key="cubes", description=f"{len(futures)} cubes to write")
+    for done, future in enumerate(as_completed(futures), start=1):
+        result: object = future.result(raise_on_failure=False)
+        if isinstance(result, CubeOutcome):
+            outcomes.append(result)
+            log_progress("quarantined" if result.quarantined else "cube", result.id)
+            if result.quarantined:
+                logger.warning("cube %s is quarantined: %s", result.id, result.quarantined)
+        else:
+            failures.append(_as_failure(result))
+        update_progress_artifact(artifact, 100.0 * done / len(futures))
+    return outcomes, failures[0] if failures else None
+
+
+def announce_items(plans: Sequence[CubePlan], *, catalogue: str) -> None:
+    """Keep links to the published items as an artifact, when the catalogue is an API."""
+    if catalogue.startswith(("http://", "https://")):
+        base = catalogue.rstrip("/")
+        lines = [f"* [{plan.id}]({base}/collections/scenes/items/{plan.id})" for plan in plans]
+    else:
+        lines = [f"* `{plan.id}`" for plan in plans]
+    create_markdown_artifact("\n".join(["# Items", "", *lines]), key="items", description="Published items")
+
+
+def _as_failure(result: object) -> AppError:
+    if isinstance(result, AppError):
+        return result
+    return InternalError(f"a cube failed unexpectedly: {type(result).__name__}: {result}")

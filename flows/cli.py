@@ -1,0 +1,76 @@
+"""Run the terraloom command line: parse, call a command, turn errors into one line and an exit code.
+
+Exit codes: 0 done · 1 anything unexpected · 2 wrong input, settings or place · 3 finished, but more cubes
+than allowed went to quarantine.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+import typer
+
+from flows.commands.demo import demo
+from flows.commands.doctor import doctor
+from flows.commands.map import ingest, map_command, plan
+from flows.commands.serve import serve
+from flows.commands.stac import stac
+from flows.commands.store import export, gc, items
+from infra.errors import AppError, ConfigError, DataError, InputError, NotFoundError
+
+EXIT_UNEXPECTED = 1
+EXIT_INPUT = 2
+
+app = typer.Typer(
+    name="terraloom",
+    help="A place and a time in, catalogued analysis-ready cubes out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo)
+app.command("map")(map_command)
+app.command("ingest")(ingest)
+app.command("plan")(plan)
+app.command("serve")(serve)
+app.command("items")(items)
+app.command("export")(export)
+app.command("gc")(gc)
+app.command("stac")(stac)
+app.command("doctor")(doctor)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code.
+
+    Args:
+        arguments: Words after ``terraloom``; the process's own when None.
+    """
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code instead of leaving."""
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except click.UsageError as exc:
+        return _fail(exc.format_message(), EXIT_INPUT)
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("stopped", EXIT_UNEXPECTED)
+    except (InputError, ConfigError, NotFoundError, DataError) as exc:
+        return _fail(exc.message, EXIT_INPUT)
+    except AppError as exc:
+        return _fail(exc.message, EXIT_UNEXPECTED)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    # One line, whatever a foreign message holds.
+    sys.stderr.write(f"terraloom: {' '.join(message.split())}\n")
+    return code

@@ -1,0 +1,195 @@
+"""Hold the commands that make cubes: map, ingest, plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from catalog.receipts import read_cube_receipt
+from catalog.search import search_scenes
+from catalog.sources import resolve_source
+from flows.artifacts import plan_rows
+from flows.params import MapAreaParams, parse_params
+from flows.summary import RunSummary
+from flows.terminal import print_rows, print_summary, watching_progress
+from infra.errors import InputError
+from infra.logging import configure_logging
+from infra.settings import data_home, load_settings
+from infra.storage import open_storage
+
+EXIT_QUARANTINED = 3
+
+Source = Annotated[
+    str, typer.Option(help="Preset (earth-search, planetary-computer), STAC API URL or catalogue path")
+]
+Collections = Annotated[str, typer.Option(help="Collection ids, comma-separated")]
+Bbox = Annotated[str, typer.Option(metavar="W,S,E,N", help="Degrees; W > E crosses the antimeridian")]
+Datetime = Annotated[str, typer.Option(metavar="A/B", help="ISO 8601 interval, e.g. 2024-06-01/2024-06-30")]
+Store = Annotated[str | None, typer.Option(help="Path or s3://bucket/prefix  [default: setting store]")]
+Bands = Annotated[
+    str | None, typer.Option(help="Variables, comma-separated  [default: the collection's own]")
+]
+Resolution = Annotated[float, typer.Option(help="Pixel edge, metres")]
+Crs = Annotated[str | None, typer.Option(help="CRS of the grid  [default: the UTM zone of the area]")]
+Loader = Annotated[str, typer.Option(help="odc or stackstac")]
+Resampling = Annotated[str, typer.Option(help="Resampling of data bands")]
+Mask = Annotated[str, typer.Option(help="none, or clouds: cloud, shadow and fill classes become nodata")]
+Steps = Annotated[str, typer.Option(help="Steps to run, comma-separated")]
+MaxQuarantined = Annotated[float, typer.Option(help="Share of cubes that may fail before the exit code is 3")]
+BrokenAssets = Annotated[str, typer.Option(help="refuse, or quarantine cubes whose local files are broken")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; read and write no pixels")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
+
+
+def map_command(  # noqa: PLR0913 - the options are the command's contract
+    source: Source,
+    collections: Collections,
+    bbox: Bbox,
+    datetime: Datetime,
+    store: Store = None,
+    bands: Bands = None,
+    resolution_m: Resolution = 10.0,
+    crs: Crs = None,
+    loader: Loader = "odc",
+    resampling: Resampling = "nearest",
+    mask: Mask = "none",
+    steps: Steps = "ingest",
+    max_quarantined: MaxQuarantined = 0.0,
+    broken_assets: BrokenAssets = "refuse",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> int:
+    """Map an area: search, read, write cubes, publish.
+
+    Example: terraloom map --source earth-search --collections sentinel-2-l2a --bbox 13.3,52.4,13.5,52.6
+    --datetime 2024-06-01/2024-06-10 --bands red,green,blue,nir --store ./store
+    """
+    from flows.map_area import map_area
+
+    params = _to_params(locals())
+    return _plan(params, as_json=as_json) if dry_run else run_flow(map_area, params, as_json=as_json)
+
+
+def ingest(  # noqa: PLR0913 - the options are the command's contract
+    source: Source,
+    collections: Collections,
+    bbox: Bbox,
+    datetime: Datetime,
+    store: Store = None,
+    bands: Bands = None,
+    resolution_m: Resolution = 10.0,
+    crs: Crs = None,
+    loader: Loader = "odc",
+    resampling: Resampling = "nearest",
+    mask: Mask = "none",
+    max_quarantined: MaxQuarantined = 0.0,
+    broken_assets: BrokenAssets = "refuse",
+    as_json: Json = False,
+) -> int:
+    """Only turn scenes into published cubes; no later step.
+
+    Example: terraloom ingest --source ./catalogue --collections scenes --bbox 13.3,52.4,13.5,52.6
+    --datetime 2024-06-01/.. --store ./store
+    """
+    from flows.ingest_scenes import ingest_scenes
+
+    return run_flow(ingest_scenes, _to_params(locals()), as_json=as_json)
+
+
+def plan(  # noqa: PLR0913 - the options are the command's contract
+    source: Source,
+    collections: Collections,
+    bbox: Bbox,
+    datetime: Datetime,
+    store: Store = None,
+    bands: Bands = None,
+    resolution_m: Resolution = 10.0,
+    crs: Crs = None,
+    mask: Mask = "none",
+    as_json: Json = False,
+) -> int:
+    """Print what a request would make, and what of it stands already.
+
+    Example: terraloom plan --source earth-search --collections sentinel-2-l2a --bbox 13.3,52.4,13.5,52.6
+    --datetime 2024-06-01/2024-06-10
+    """
+    return _plan(_to_params(locals()), as_json=as_json)
+
+
+def run_flow(flow: Callable[[MapAreaParams], RunSummary], params: MapAreaParams, *, as_json: bool) -> int:
+    """Run a flow against a Prefect API, show it, and return the exit code."""
+    from flows.prefect_server import prefect_api
+
+    settings = load_settings(os.environ)
+    configure_logging(settings.log_level)
+    home = data_home(os.environ) / "prefect"
+    named = settings.prefect_api_url or os.environ.get("PREFECT_API_URL")
+    with prefect_api(named, home=home) as server, watching_progress(quiet=as_json):
+        if server is not None:
+            server.wait_ready()
+        summary = flow(params)
+    show(summary, as_json=as_json)
+    return EXIT_QUARANTINED if summary.quarantined_share > params.max_quarantined else 0
+
+
+def show(summary: RunSummary, *, as_json: bool) -> None:
+    """Print a summary for a script or for a person."""
+    if as_json:
+        sys.stdout.write(json.dumps(summary.model_dump(mode="json")) + "\n")
+    else:
+        print_summary(summary)
+
+
+def _plan(params: MapAreaParams, *, as_json: bool) -> int:
+    from flows.ingest_scenes import plan_request
+
+    scenes = search_scenes(
+        resolve_source(params.source),
+        collections=params.collections,
+        bbox=params.bbox,
+        datetime_range=params.datetime,
+        bands=params.bands,
+        max_items=params.max_scenes,
+    )
+    plans = plan_request(params, scenes)
+    storage = open_storage(params.store)
+    standing = {plan.id for plan in plans if read_cube_receipt(storage, plan) is not None}
+    rows = plan_rows(plans, reused=standing)
+    if as_json:
+        grid = dataclasses.asdict(plans[0].grid) if plans else None
+        counts = {"planned": len(plans), "written": 0, "reused": len(standing), "grid": grid, "plan": rows}
+        sys.stdout.write(json.dumps(counts) + "\n")
+    else:
+        print_rows(f"{len(plans)} cubes, {len(standing)} of them stand already", rows)
+    return 0
+
+
+def _to_params(values: dict[str, Any]) -> MapAreaParams:
+    """Turn a command's options into run parameters; refuse what is not well formed."""
+    chosen = {name: value for name, value in values.items() if name in MapAreaParams.model_fields}
+    chosen["bbox"] = _numbers(chosen["bbox"])
+    for name in ("collections", "bands", "steps"):
+        if isinstance(chosen.get(name), str):
+            chosen[name] = [word.strip() for word in chosen[name].split(",") if word.strip()]
+    if chosen.get("store") is None:
+        chosen["store"] = load_settings(os.environ).store
+    return parse_params(chosen)
+
+
+def _numbers(text: str) -> list[float]:
+    words = text.split(",")
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError as exc:
+        raise InputError(
+            f"bbox {text!r} is not four numbers; give W,S,E,N, e.g. 13.0,52.3,13.2,52.5"
+        ) from exc
+    if len(numbers) != 4:
+        raise InputError(f"bbox {text!r} has {len(numbers)} numbers, not four; give W,S,E,N")
+    return numbers

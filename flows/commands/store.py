@@ -1,0 +1,85 @@
+"""Hold the commands that look at a store and keep it tidy: items, export, gc."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from catalog.client import open_catalogue
+from catalog.export import export_cogs
+from catalog.garbage import collect_garbage
+from catalog.server.filters import SearchQuery
+from infra.errors import InputError
+from infra.settings import catalogue_uri, data_home, load_settings
+from infra.storage import open_storage
+
+Store = Annotated[str | None, typer.Option(help="Path or s3://bucket/prefix  [default: setting store]")]
+_SEARCHED = ("title", "description", "keywords", "platform", "constellation")
+
+
+def items(
+    store: Store = None,
+    collection: Annotated[str | None, typer.Option(help="Only this collection")] = None,
+    search: Annotated[str | None, typer.Option(help="Only items whose texts hold all these words")] = None,
+) -> int:
+    """Print the catalogue's items, one JSON object a line.
+
+    Example: terraloom items --store ./store --collection scenes --search "sentinel-2"
+    """
+    settings = load_settings(os.environ)
+    uri = catalogue_uri(settings, open_storage(store or settings.store).uri, data_home=data_home(os.environ))
+    if "://" not in uri and not Path(uri).exists():
+        raise InputError(f"{uri} does not exist; publish something with 'terraloom map' first")
+    token = settings.catalogue.token.get_secret_value() if settings.catalogue.token else None
+    query = SearchQuery(collections=(collection,) if collection else None)
+    found = open_catalogue(uri, token=token).search(query)
+    words = (search or "").lower().split()
+    for item in found:
+        if all(word in _text_of(item) for word in words):
+            sys.stdout.write(json.dumps(item) + "\n")
+    return 0
+
+
+def export(
+    item: Annotated[str, typer.Argument(help="Id of a published scene")],
+    cog: Annotated[Path, typer.Option(help="Folder that the GeoTIFFs go to")],
+    store: Store = None,
+) -> int:
+    """Write a cube's bands as cloud-optimised GeoTIFFs, full resolution, one file for each band.
+
+    Example: terraloom export sentinel-2-l2a-20240601-0123456789ab --store ./store --cog ./out
+    """
+    settings = load_settings(os.environ)
+    for path in export_cogs(open_storage(store or settings.store), item, cog):
+        sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def gc(
+    store: Store = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go")] = False,
+) -> int:
+    """Remove products that no receipt vouches for and no running run is making.
+
+    Example: terraloom gc --store ./store --dry-run
+    """
+    settings = load_settings(os.environ)
+    swept = collect_garbage(open_storage(store or settings.store), dry_run=dry_run)
+    verb = "would remove" if dry_run else "removed"
+    for product in swept.products:
+        sys.stdout.write(f"{verb} {product}\n")
+    for run in swept.live_runs:
+        sys.stdout.write(f"run {run} is at work: unfinished products are kept\n")
+    sys.stdout.write(f"{verb} {len(swept.products)} products, {swept.size / 1e6:.1f} MB\n")
+    return 0
+
+
+def _text_of(item: dict[str, Any]) -> str:
+    properties = item.get("properties", {})
+    texts = [item["id"], *(properties.get(name, "") for name in _SEARCHED)]
+    return " ".join(" ".join(text) if isinstance(text, list) else str(text) for text in texts).lower()

@@ -1,0 +1,99 @@
+"""Keep the records of one run in its store: request, lease, Dask report, summary."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from prefect.runtime import flow_run
+
+from flows.params import MapAreaParams
+from flows.summary import RunSummary
+from infra.digests import canonical_json
+from infra.settings import Settings, catalogue_uri, data_home, load_settings
+from infra.storage import Storage, open_storage
+
+RUNS_FOLDER = "runs"
+LEASE_NAME = "lease.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlaces:
+    """Say where a run computes and publishes."""
+
+    settings: Settings
+    catalogue: str
+    """STAC API URL or SQLite path."""
+    execution_href: str | None
+    """Lasting URL of this run in a Prefect server; None when the server ends with the run."""
+
+
+def find_places(store: str) -> RunPlaces:
+    """Read the settings of this process once, for one run."""
+    settings = load_settings(os.environ)
+    uri = catalogue_uri(settings, open_storage(store).uri, data_home=data_home(os.environ))
+    lasting = flow_run.get_flow_run_ui_url() if settings.prefect_api_url else None
+    return RunPlaces(settings=settings, catalogue=uri, execution_href=lasting)
+
+
+class RunFolder:
+    """Write a run's records below ``runs/<name>/``.
+
+    While the ``with`` block lasts, a lease tells ``terraloom gc`` to leave unfinished products alone.
+    """
+
+    def __init__(self, storage: Storage, name: str) -> None:
+        self.storage = storage
+        self.name = name
+
+    def __enter__(self) -> Self:
+        """Take the lease."""
+        lease = {"host": socket.gethostname(), "pid": os.getpid()}
+        self.storage.write(self._path(LEASE_NAME), canonical_json(lease))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the lease back."""
+        self.storage.delete(self._path(LEASE_NAME))
+
+    @contextmanager
+    def report(self) -> Iterator[Path]:
+        """Give a local path for Dask's report; what is written there is kept with the run."""
+        with tempfile.TemporaryDirectory(prefix="terraloom-") as folder:
+            path = Path(folder) / "dask-report.html"
+            yield path
+            if path.exists():
+                self.storage.write(self._path(path.name), path.read_bytes())
+
+    def finish(self, summary: RunSummary) -> RunSummary:
+        """Keep the summary and return it."""
+        text = json.dumps(summary.model_dump(mode="json"), indent=2)
+        self.storage.write(self._path("summary.json"), text.encode())
+        return summary
+
+    def keep_request(self, params: MapAreaParams) -> None:
+        """Keep what was asked for."""
+        self.storage.write(
+            self._path("params.json"), json.dumps(params.model_dump(mode="json"), indent=2).encode()
+        )
+
+    def _path(self, name: str) -> str:
+        return f"{RUNS_FOLDER}/{self.name}/{name}"
+
+
+def new_run(storage: Storage, params: MapAreaParams) -> RunFolder:
+    """Open the folder of this flow run, named by its start and Prefect's id."""
+    started = flow_run.get_scheduled_start_time()
+    run = RunFolder(storage, f"{started.in_timezone('UTC'):%Y%m%dT%H%M%SZ}-{str(flow_run.get_id())[:8]}")
+    run.keep_request(params)
+    return run

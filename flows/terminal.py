@@ -1,0 +1,99 @@
+"""Show a run on a terminal: progress while it lasts, a summary at its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from flows.summary import RunSummary
+from infra.logging import follow_progress
+
+_CONSOLE = Console(stderr=True)
+
+
+class _ProgressHandler(logging.Handler):
+    """Turn progress records into a moving bar."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(logging.DEBUG)
+        self._progress = progress
+        self._bar = progress.add_task("searching", total=None)
+        self._planned = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take one record in."""
+        stage = str(getattr(record, "stage", ""))
+        if stage == "planned":
+            self._planned += 1
+            self._progress.update(self._bar, description="writing cubes", total=self._planned)
+        elif stage in {"cube", "quarantined"}:
+            self._progress.advance(self._bar)
+        elif stage == "tile":
+            self._progress.update(self._bar, description=f"tile {getattr(record, 'unit', '')}")
+
+
+@contextmanager
+def watching_progress(*, quiet: bool) -> Iterator[None]:
+    """Show progress on standard error while the block lasts; nothing when quiet or not on a terminal."""
+    silence_prefect_console()
+    if quiet or not _CONSOLE.is_terminal:
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=_CONSOLE, transient=True) as progress:
+        follow_progress(_ProgressHandler(progress))
+        yield
+
+
+def silence_prefect_console() -> None:
+    """Keep Prefect's log lines and tracebacks off the terminal; its API still gets them."""
+    for name in (
+        "prefect",
+        "prefect.flow_runs",
+        "prefect.task_runs",
+        "prefect.flow_engine",
+        "prefect.task_engine",
+    ):
+        logger = logging.getLogger(name)
+        for handler in list(logger.handlers):
+            if type(handler).__name__ == "PrefectConsoleHandler":
+                logger.removeHandler(handler)
+                logger.addHandler(logging.NullHandler())
+
+
+def print_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Print records of one shape as a table on standard output."""
+    table = Table(title=title, title_justify="left")
+    for name in rows[0] if rows else ():
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console().print(table)
+
+
+def print_summary(summary: RunSummary) -> None:
+    """Print what a run did, for a person."""
+    console = Console()
+    console.print(
+        f"[bold]{summary.planned} cubes planned[/bold]: {summary.written} written "
+        f"({summary.bytes_written / 1e6:.1f} MB), {summary.reused} reused, "
+        f"{summary.quarantined} quarantined; {summary.catalogued} in the catalogue; {summary.seconds:.1f} s"
+    )
+    for entry in summary.quarantine:
+        console.print(f"  quarantined {entry.id}: {entry.reason}", markup=False, highlight=False)
+    console.print(f"store      {summary.store}", highlight=False)
+    console.print(f"catalogue  {summary.catalogue}", highlight=False)
+    console.print(f"look       terraloom serve --store {summary.store}", highlight=False)

@@ -1,0 +1,50 @@
+"""Publish finished cubes: the upsert is the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect import task
+from pydantic import SecretStr
+
+from catalog.client import UpsertResult, open_catalogue
+from catalog.collections import collection_document
+from catalog.items import scene_item
+from catalog.receipts import read_cube_receipt
+from catalog.records import CubePlan
+from infra.errors import InternalError
+from infra.storage import open_storage
+from tasks.policies import NETWORK
+
+
+@task(**NETWORK)
+def publish_items(
+    store_uri: str,
+    plans: Sequence[CubePlan],
+    *,
+    catalogue: str,
+    token: SecretStr | None,
+    execution_href: str | None,
+) -> UpsertResult:
+    """Upsert the items of cubes whose receipts stand.
+
+    Args:
+        store_uri: Root of the store.
+        plans: Cubes to publish.
+        catalogue: STAC API URL or SQLite path.
+        token: Bearer token for an API.
+        execution_href: Lasting URL of the run that wrote the cubes, for lineage; None leaves it out.
+
+    Raises:
+        InternalError: a receipt is missing, so the cube must not be published.
+    """
+    storage = open_storage(store_uri)
+    items = []
+    for plan in plans:
+        receipt = read_cube_receipt(storage, plan)
+        if receipt is None:
+            raise InternalError(f"cube {plan.id} was to be published, but has no receipt")
+        items.append(scene_item(plan, receipt, root_href=storage.uri, execution_href=execution_href))
+    client = open_catalogue(catalogue, token=token.get_secret_value() if token else None)
+    client.upsert_collection(collection_document("scenes"))
+    return client.upsert_items(items)

@@ -1,0 +1,46 @@
+"""Compare what was planned with what stands in the store and in the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect import task
+from pydantic import SecretStr
+
+from catalog.client import open_catalogue
+from catalog.receipts import read_cube_receipt
+from catalog.records import CubePlan
+from infra.errors import InternalError
+from infra.storage import open_storage
+from tasks.policies import NETWORK
+
+
+@task(**NETWORK)
+def reconcile_run(
+    store_uri: str,
+    planned: Sequence[CubePlan],
+    *,
+    quarantined: Sequence[str],
+    catalogue: str,
+    token: SecretStr | None,
+) -> int:
+    """Check planned = standing + quarantined, and standing = catalogued.
+
+    Returns:
+        How many items of this plan the catalogue holds.
+
+    Raises:
+        InternalError: they differ; the message names a missing id.
+    """
+    storage = open_storage(store_uri)
+    expected = {plan.id for plan in planned} - set(quarantined)
+    standing = {plan.id for plan in planned if read_cube_receipt(storage, plan) is not None}
+    client = open_catalogue(catalogue, token=token.get_secret_value() if token else None)
+    catalogued = {item["id"] for item in client.items("scenes", sorted(expected))} if expected else set()
+    for name, found in (("the store", standing), ("the catalogue", catalogued)):
+        if found != expected:
+            example = min(found ^ expected)
+            raise InternalError(
+                f"{len(expected)} cubes should stand, {name} holds {len(found)} of them (e.g. {example!r})"
+            )
+    return len(catalogued)

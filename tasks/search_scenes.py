@@ -1,0 +1,46 @@
+"""Find the scenes of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect import task
+
+from catalog.grid import BoundsLonLat
+from catalog.records import Scene
+from catalog.search import search_scenes as find_scenes
+from catalog.sources import resolve_source
+from tasks.policies import NETWORK
+
+
+@task(**NETWORK)
+def search_scenes(
+    source: str,
+    *,
+    collections: Sequence[str],
+    bbox: BoundsLonLat,
+    datetime_range: str,
+    bands: Sequence[str] | None,
+    max_scenes: int,
+) -> list[Scene]:
+    """Search a source; see ``catalog.search.search_scenes``.
+
+    Args:
+        source: Preset, URL or path.
+        collections: Collection ids.
+        bbox: W, S, E, N degrees.
+        datetime_range: Interval ``A/B``.
+        bands: Variables wanted; None takes the source's default.
+        max_scenes: Refuse more than that.
+
+    Returns:
+        Scenes sorted by time and id: hrefs and numbers, no pixels.
+    """
+    return find_scenes(
+        resolve_source(source),
+        collections=collections,
+        bbox=bbox,
+        datetime_range=datetime_range,
+        bands=bands,
+        max_items=max_scenes,
+    )

@@ -1,0 +1,66 @@
+"""Write one cube: tiles on Dask, then the seal."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+
+from prefect import task
+
+from catalog.finish import begin_cube, finish_cube
+from catalog.grid import list_tiles
+from catalog.records import CubePlan
+from catalog.tiles import write_tile
+from infra.cluster import ClusterAddress, run_units
+from infra.errors import AppError, DataError, NotFoundError
+from infra.logging import log_progress
+from infra.storage import open_storage
+from tasks.policies import PIXELS
+
+
+@dataclass(frozen=True, kw_only=True)
+class CubeOutcome:
+    """Tell what became of one planned cube."""
+
+    id: str
+    quarantined: str | None = None
+    """Why the cube could not be made; None when it stands."""
+    tiles_read: int = 0
+    """Tiles whose pixels were read; the others stood already."""
+    bytes_written: int = 0
+    seconds: float = 0.0
+
+
+@task(task_run_name="write-{plan.id}", **PIXELS)
+def write_cube(store_uri: str, plan: CubePlan, cluster: ClusterAddress) -> CubeOutcome:
+    """Make a cube stand: every tile, then its receipt.
+
+    Returns:
+        What happened; permanently bad data quarantine the cube instead of failing the run.
+
+    Raises:
+        TransientError: worth another try; finished tiles are kept.
+        ConfigError: the store is full or may not be written.
+    """
+    started = time.perf_counter()
+    storage = open_storage(store_uri)
+    begin_cube(storage, plan)
+    read = 0
+    for unit, outcome in run_units(cluster, partial(write_tile, storage.uri, plan), list_tiles(plan.grid)):
+        if isinstance(outcome, DataError | NotFoundError):
+            storage.delete_folder(plan.path)
+            return CubeOutcome(id=plan.id, quarantined=outcome.message)
+        if isinstance(outcome, AppError):
+            raise outcome
+        read += not outcome.reused
+        log_progress("tile", f"{plan.id}/{unit.name}")
+    ((_, receipt),) = run_units(cluster, partial(finish_cube, storage.uri), [plan])
+    if isinstance(receipt, AppError):
+        raise receipt
+    return CubeOutcome(
+        id=plan.id,
+        tiles_read=read,
+        bytes_written=receipt.total_bytes,
+        seconds=time.perf_counter() - started,
+    )
