@@ -11,6 +11,7 @@ from pystac import Link
 from pystac_client.item_search import ItemSearch
 
 from catalog.fetch import JsonReader
+from catalog.links import links_of, self_url
 from catalog.query import FoundItem, Query, refuse_unknown_collections, too_many
 from infra.errors import DataError, InputError, NotFoundError
 
@@ -23,11 +24,11 @@ logger = logging.getLogger(__name__)
 
 def search_link(landing: Mapping[str, Any], href: str) -> Mapping[str, Any] | None:
     """Find the search endpoint of a landing page; None when the catalogue offers no item search."""
-    links = [link for link in landing.get("links") or () if link.get("rel") == "search" and link.get("href")]
+    links = links_of(landing, "search")
     # A POST search has no length limit and repeats its body on every page.
     links.sort(key=lambda link: str(link.get("method", "GET")).upper() != "POST")
     if links:
-        return {**links[0], "href": urljoin(href, str(links[0]["href"]))}
+        return {**links[0], "href": urljoin(href, links[0]["href"])}
     conforms = any(_ITEM_SEARCH in str(name) for name in landing.get("conformsTo") or ())
     return {"href": f"{href.rstrip('/')}/search", "method": "GET"} if conforms else None
 
@@ -61,7 +62,7 @@ def search_api(
                 "its search ignores 'collections'"
             )
         document = collections.get(collection) if collection else None
-        base = _self_href(feature) or str(endpoint["href"])
+        base = self_url(feature) or str(endpoint["href"])
         key = collection, str(feature.get("id"))
         # Pages shift when items are added while one pages: the same item may come twice.
         found.setdefault(key, FoundItem(item=feature, base_href=base, collection=document))
@@ -106,14 +107,18 @@ def _pages(
     empty = 0
     while True:
         yield page
-        following = next((link for link in page.get("links") or () if link.get("rel") == "next"), None)
+        following = next(iter(links_of(page, "next")), None)
         if following is None:
             return
         empty = 0 if page.get("features") else empty + 1
         if repr(following) in seen or empty > _EMPTY_PAGES:
             raise DataError(f"{location}: its pages link in a circle or stay empty; tell its operator")
         seen.add(repr(following))
-        page = reader.request(Link.from_dict(following), parameters)
+        page = reader.request(_absolute(following, search.url), parameters)
+
+
+def _absolute(link: Mapping[str, Any], base: str) -> Link:
+    return Link.from_dict({**link, "href": urljoin(base, str(link["href"]))})
 
 
 def _matched(page: Mapping[str, Any]) -> int | None:
@@ -151,19 +156,13 @@ class _Collections:
         for _ in range(_LISTED_PAGES):
             page = self._reader.request(link)
             yield from (str(entry.get("id")) for entry in page.get("collections") or ())
-            following = next((entry for entry in page.get("links") or () if entry.get("rel") == "next"), None)
+            following = next(iter(links_of(page, "next")), None)
             if following is None:
                 return
-            link = Link.from_dict(following)
+            link = _absolute(following, self._href)
 
 
 def _collections_href(landing: Mapping[str, Any], location: str) -> str:
-    for link in landing.get("links") or ():
-        if link.get("rel") == "data" and link.get("href"):
-            return urljoin(location, str(link["href"])).partition("?")[0].rstrip("/")
+    for link in links_of(landing, "data"):
+        return urljoin(location, str(link["href"])).partition("?")[0].rstrip("/")
     return f"{location.partition('?')[0].rstrip('/')}/collections"
-
-
-def _self_href(item: Mapping[str, Any]) -> str | None:
-    hrefs = (str(link.get("href")) for link in item.get("links") or () if link.get("rel") == "self")
-    return next((href for href in hrefs if "://" in href), None)

@@ -116,6 +116,7 @@ def _bands_of_asset(key: str, asset: Mapping[str, Any], properties: Mapping[str,
     for index, facts in enumerate(stated or [{}], start=1):
         common_name = _text(_first(facts, "eo:common_name", "common_name"))
         name = _text(facts.get("name"))
+        numbers = _numbers(facts, asset, properties)
         is_quality = quality or _is_classified(facts) or _is_classified(asset) or _is_quality_name(name or "")
         bands.append(
             AssetBand(
@@ -124,12 +125,13 @@ def _bands_of_asset(key: str, asset: Mapping[str, Any], properties: Mapping[str,
                 href=str(asset.get("href", "")),
                 index=index,
                 names=tuple(dict.fromkeys(text for text in (name, common_name) if text)),
-                count=len(stated) or None,
+                # An asset that states its numbers but no list of bands has one band (STAC 1.1).
+                count=len(stated) or (1 if numbers["dtype"] else None),
                 is_picture=_is_picture(key, roles),
                 quality=is_quality,
                 common_name=common_name,
                 checksum=_text(asset.get("file:checksum")),
-                **_numbers(facts, asset, properties),
+                **numbers,
             )
         )
     return bands
@@ -197,17 +199,19 @@ def _pixel_size(
 
 
 def _make_unique(bands: Sequence[AssetBand]) -> list[AssetBand]:
-    counts = Counter(to_variable(band.variable) for band in bands)
-    unique, taken = [], set()
-    for band in bands:
+    # Pictures repeat the names of what they were drawn from; they must not take them away.
+    counts = Counter(to_variable(band.variable) for band in bands if not band.is_picture)
+    named: dict[int, str] = {}
+    taken: set[str] = set()
+    for at, band in sorted(enumerate(bands), key=lambda entry: entry[1].is_picture):
         name = to_variable(band.variable)
-        if counts[name] > 1 and band.count is not None and band.count > 1:
+        if (band.count or 1) > 1 and (counts[name] > 1 or band.is_picture):
             name = to_variable(f"{band.asset}_{band.variable}")
         while name in taken:
             name += f"_{band.index}"
         taken.add(name)
-        unique.append(replace(band, variable=name))
-    return unique
+        named[at] = name
+    return [replace(band, variable=named[at]) for at, band in enumerate(bands)]
 
 
 def _is_raster(asset: Mapping[str, Any]) -> bool:

@@ -91,7 +91,7 @@ def find_bands(
 
 def unknown_band(name: str, offered: Iterable[AssetBand], place: str) -> str:
     """Say that a band is not there, name the nearest and list what is."""
-    bands = list(offered)
+    bands = [band for band in offered if not band.is_picture]
     variables = [band.variable for band in bands]
     every = list(dict.fromkeys([*variables, *(other for band in bands for other in band.names)]))
     near = difflib.get_close_matches(name, every, n=1, cutoff=0.5)

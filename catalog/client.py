@@ -361,7 +361,7 @@ def _translate(response: httpx.Response, what: str) -> AppError:
         return InputError(f"{what}: refused (HTTP {status}): {told}")
     if 300 <= status < 400:
         return ConfigError(f"{what}: the catalogue has moved (HTTP {status}): use its new address")
-    return DataError(f"{what}: the server failed (HTTP {status}): {told}")
+    return TransientError(f"{what}: the server failed (HTTP {status}): {told}")
 
 
 def _tell(response: httpx.Response) -> str:

@@ -211,8 +211,8 @@ def _spatial_attributes(grid: Grid, level: int) -> dict[str, Any]:
     crs = {"proj:code": ":".join(authority)} if authority else {"proj:wkt2": grid.crs}
     shape = level_shape(grid, level)
     transform = level_transform(grid, level)
-    left, top = transform * (0, 0)
-    right, bottom = transform * (shape[1], shape[0])
+    left, top = transform @ (0, 0)
+    right, bottom = transform @ (shape[1], shape[0])
     return {
         **crs,
         "spatial:dimensions": ["y", "x"],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import requests
 from pystac import Link
@@ -59,7 +60,7 @@ class PolicySession(requests.Session):
 
 
 class JsonReader:
-    """Read JSON documents by path or http(s); safe to share between threads.
+    """Read JSON documents by path or http(s); a context that closes its connections; safe to share.
 
     Args:
         policy: What may be read.
@@ -69,6 +70,14 @@ class JsonReader:
         self.policy = policy
         self.api = StacApiIO(timeout=TIMEOUT_S)
         self.api.session = PolicySession(policy)
+
+    def __enter__(self) -> Self:
+        """Return the reader itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close its connections."""
+        self.api.session.close()
 
     def read(self, href: str) -> dict[str, Any]:
         """Read one document.
@@ -140,9 +149,10 @@ def _translate(exc: APIError, place: str) -> AppError:
 
 
 def _reason(exc: BaseException) -> str:
-    inner = getattr(exc, "args", [exc])[0] if getattr(exc, "args", None) else exc
-    reason = getattr(inner, "reason", inner)
-    return str(reason).rpartition(">: ")[2].partition(" (Caused")[0] or type(exc).__name__
+    inner = exc.args[0] if exc.args else exc
+    reason = str(getattr(inner, "reason", inner))
+    # urllib3 puts the connection's name before what happened.
+    return re.sub(r"^(<[^>]*>|HTTPS?Connection(Pool)?\([^)]*\)): ", "", reason) or type(exc).__name__
 
 
 def _object(content: object, place: str) -> dict[str, Any]:

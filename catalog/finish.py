@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +14,15 @@ import zarr
 from numpy.typing import NDArray
 
 from catalog.cubes import lay_out_cube, open_level
-from catalog.grid import level_grid, level_shape, list_tiles
+from catalog.grid import level_grid, list_tiles
 from catalog.plan import band_of, plan_digest
-from catalog.previews import PREVIEW_MAX_PX, choose_rgb, encode_thumbnail, render_rgba, write_preview_cog
+from catalog.previews import (
+    choose_preview_level,
+    choose_rgb,
+    encode_thumbnail,
+    render_rgba,
+    write_preview_cog,
+)
 from catalog.pyramid import count_levels, merge_moments
 from catalog.readers.protocol import fill_value, valid_mask
 from catalog.receipts import TileReceipt, is_receipt, read_cube_receipt, read_tile_receipt, seal_cube
@@ -46,7 +53,8 @@ def finish_cube(store_uri: str, plan: CubePlan) -> CubeReceipt:
     tiles = _read_tile_receipts(storage, plan)
     files = [file for tile in tiles for file in tile.files]
     files += [describe_bytes(name, data) for name, data in lay_out_cube(plan).items()]
-    files += _write_pictures(storage, plan)
+    pictures, picture_statistics = _write_pictures(storage, plan)
+    files += pictures
     files.sort(key=lambda file: file.path)
     storage.sweep_leftovers(plan.path)
     _check_objects(storage, plan, files)
@@ -54,7 +62,7 @@ def finish_cube(store_uri: str, plan: CubePlan) -> CubeReceipt:
         id=plan.id,
         plan_digest=plan_digest(plan),
         files=tuple(files),
-        statistics=_summarise_bands(storage, plan, tiles),
+        statistics=_summarise_bands(storage, plan, tiles) | picture_statistics,
         levels=count_levels(plan.grid),
         software={"terraloom": project_version(), "gdal": rasterio.__gdal_version__}
         | package_versions(_WRITERS),
@@ -78,20 +86,22 @@ def _read_tile_receipts(storage: Storage, plan: CubePlan) -> list[TileReceipt]:
     return receipts
 
 
-def _write_pictures(storage: Storage, plan: CubePlan) -> list[StoredFile]:
-    level = next(
-        (k for k in range(count_levels(plan.grid)) if max(level_shape(plan.grid, k)) <= PREVIEW_MAX_PX),
-        count_levels(plan.grid) - 1,
-    )
+def _write_pictures(storage: Storage, plan: CubePlan) -> tuple[list[StoredFile], dict[str, BandStatistics]]:
+    """Draw the cube once; keep it as COG and as thumbnail."""
+    level = choose_preview_level(plan.grid, count_levels(plan.grid))
     bands = [band_of(plan.group.scenes[0], name) for name in plan.bands]
     group = open_level(storage, plan, level)
-    arrays = {name: _pixels(group, name) for name in choose_rgb(bands).names}
-    rgba = render_rgba(arrays, bands)
+    choice = choose_rgb(bands)
+    smooth = choice.kind != "classes"
+    rgba = render_rgba({name: _pixels(group, name) for name in choice.names}, bands)
     with tempfile.TemporaryDirectory(prefix="terraloom-") as folder:
         cog = Path(folder) / PREVIEW_NAME
-        write_preview_cog(rgba, level_grid(plan.grid, level), cog)
+        statistics = write_preview_cog(rgba, level_grid(plan.grid, level), cog, smooth=smooth)
         preview = _store(storage, plan, PREVIEW_NAME, cog.read_bytes())
-    return [preview, _store(storage, plan, THUMBNAIL_NAME, encode_thumbnail(rgba))]
+    thumbnail = _store(storage, plan, THUMBNAIL_NAME, encode_thumbnail(rgba, smooth=smooth))
+    # A picture without one opaque pixel has no statistics to tell.
+    known = {name: summary for name, summary in statistics.items() if math.isfinite(summary.mean)}
+    return [preview, thumbnail], known
 
 
 def _pixels(group: zarr.Group, name: str) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -49,7 +49,7 @@ def find_footprint(scenes: Sequence[Scene], grid: Grid) -> Footprint:
     """
     outline, centre_lon = _outline_grid(grid)
     tolerance = _pixel_deg(outline, grid) / 4
-    parts = [shapely.intersection(_unwrap(scene.geometry, centre_lon), outline) for scene in scenes]
+    parts = [shapely.intersection(unwrap_footprint(scene.geometry, centre_lon), outline) for scene in scenes]
     covered = _only_polygons(shapely.union_all(parts)) if parts else shapely.Polygon()
     if covered.is_empty or covered.area < 1e-9 * outline.area:
         covered = outline
@@ -107,9 +107,9 @@ def _wrap_near(lon: Points, centre_lon: float) -> Points:
     return np.asarray(centre_lon + (lon - centre_lon + 180.0) % 360.0 - 180.0, np.float64)
 
 
-def _unwrap(geometry: dict[str, Any], centre_lon: float) -> Shape:
+def unwrap_footprint(geometry: Mapping[str, Any], centre_lon: float) -> Shape:
     """Lay a footprint out around a longitude, whichever side of the antimeridian it was written on."""
-    shape = shapely.make_valid(shapely.force_2d(_join_rings(shapely.geometry.shape(geometry))))
+    shape = shapely.make_valid(shapely.force_2d(_join_rings(shapely.geometry.shape(dict(geometry)))))
     turns = [shapely.transform(shape, _shift(turn + _turn_of(centre_lon))) for turn in (-360.0, 0.0, 360.0)]
     return shapely.union_all([_only_polygons(turn) for turn in turns])
 

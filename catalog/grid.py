@@ -141,7 +141,7 @@ def level_shape(grid: Grid, level: int) -> tuple[int, int]:
 
 def level_transform(grid: Grid, level: int) -> Affine:
     """Return the world-from-pixel transform of a pyramid level; the upper-left corner stays."""
-    return Affine(*grid.transform) * Affine.scale(1 << level)
+    return Affine(*grid.transform) @ Affine.scale(1 << level)
 
 
 def _choose_chunks(longest_px: int, shard_px: int) -> tuple[int, int]:

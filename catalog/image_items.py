@@ -14,6 +14,7 @@ import rio_stac.stac
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from catalog.asset_bands import to_nodata, to_variable
+from catalog.band_facts import sentinel2_offset
 from catalog.file_names import (
     TimeInName,
     band_in_name,
@@ -31,7 +32,7 @@ _MEDIA = {".jp2": "image/jp2"}
 _GEOTIFF = "image/tiff; application=geotiff"
 _EDGE_POINTS = 21  # as GDAL densifies an edge before it bends it onto another projection
 _DECIMALS = 7  # of a degree: about 1 cm
-_COLOURS = frozenset({"red", "green", "blue", "alpha"})
+_MEANINGLESS = frozenset({"band", "bands", "gray", "undefined"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +102,8 @@ def item_from_images(
     if sizes := [image.gsd_m for image in images if image.gsd_m]:
         properties["gsd"] = min(sizes)
     assets = {key: _asset(image, hrefs[image.path]) for key, image in _asset_keys(images).items()}
-    extensions = ["projection/v2.0.0", "raster/v2.0.0", "file/v2.1.0"]
-    if any("eo:common_name" in band for image in images for band in image.bands):
-        extensions.append("eo/v2.0.0")
+    stated = {key.partition(":")[0] for image in images for band in image.bands for key in band if ":" in key}
+    extensions = ["projection/v2.0.0", "file/v2.1.0", *(f"{prefix}/v2.0.0" for prefix in sorted(stated))]
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
@@ -221,30 +221,33 @@ def _band(
 ) -> dict[str, Any]:
     at = index - 1
     known = band_in_name(scene, band, time) if band else None
-    dtype = file.dtypes[at]
+    name, dtype = _band_name(file, index, scene, band), file.dtypes[at]
     if known is not None and known.dtype not in (None, dtype):
         known = BandProfile(names=known.names, common_name=known.common_name)
-    entry: dict[str, Any] = {"name": _band_name(file, index, scene, band), "data_type": dtype}
-    common_name = known.common_name if known else None
-    if common_name is None and entry["name"] in _COMMON_NAMES:
-        common_name = entry["name"]
-    if common_name:
-        entry["eo:common_name"] = common_name
-    if known and known.center_wavelength_um:
-        entry["eo:center_wavelength"] = known.center_wavelength_um
     nodata = to_nodata(file.nodatavals[at])
-    if nodata is None and known is not None:
-        nodata = known.nodata
-    if nodata is not None:
-        entry["nodata"] = nodata
-    scale, offset = float(file.scales[at]), float(file.offsets[at])
-    if (scale, offset) == (1.0, 0.0) and known is not None:
-        scale, offset = known.scale, known.offset
+    common_name = name if name in _COMMON_NAMES else None
+    entry = {"name": name, "data_type": dtype, "nodata": nodata, "unit": file.units[at] or None}
+    if known is not None:
+        entry["nodata"] = known.nodata if nodata is None else nodata
+        entry["unit"] = entry["unit"] or known.unit
+        entry["eo:center_wavelength"] = known.center_wavelength_um
+        common_name = known.common_name or common_name
+    entry["eo:common_name"] = common_name
+    scale, offset = _scale_offset(file, at, known, scene)
     if (scale, offset) != (1.0, 0.0):
         entry["raster:scale"], entry["raster:offset"] = scale, offset
-    if unit := file.units[at] or (known.unit if known else None):
-        entry["unit"] = unit
-    return entry
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def _scale_offset(
+    file: rasterio.DatasetReader, at: int, known: BandProfile | None, scene: str
+) -> tuple[float, float]:
+    scale, offset = float(file.scales[at]), float(file.offsets[at])
+    if (scale, offset) != (1.0, 0.0) or known is None:
+        return scale, offset
+    if known.reflectance:
+        return known.scale, sentinel2_offset(None, known.scale, platform_in_name(scene))
+    return known.scale, known.offset
 
 
 _COMMON_NAMES = frozenset(
@@ -254,12 +257,13 @@ _COMMON_NAMES = frozenset(
 
 def _band_name(file: rasterio.DatasetReader, index: int, scene: str, band: str | None) -> str:
     if file.count == 1:
-        return band or file.descriptions[0] or "data"
+        described = file.descriptions[0]
+        return band or (described if described and described not in _MEANINGLESS else "data")
     fixed = band_names_in_name(scene, file.count)
     if fixed:
         return fixed[index - 1]
     for spoken in (list(file.descriptions), [colour.name for colour in file.colorinterp]):
-        useful = [name for name in spoken if name and name not in ("gray", "undefined")]
+        useful = [name for name in spoken if name and name not in _MEANINGLESS]
         if len(useful) == file.count and len(set(useful)) == file.count:
             return to_variable(str(spoken[index - 1]))
     return f"b{index}"

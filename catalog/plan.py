@@ -11,6 +11,9 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
+from affine import Affine
+from pyproj import Transformer
+
 from catalog.coverage import covered_fraction
 from catalog.records import CUBE_PLAN, Band, CubePlan, Grid, ReadOptions, Scene, SceneGroup
 from infra.digests import canonical_json, sha256_of_json
@@ -114,8 +117,9 @@ def _identify(group: SceneGroup, grid: Grid, names: tuple[str, ...], options: Re
 
 
 def _centre_longitude(grid: Grid) -> float:
-    centre = grid.geobox.extent.centroid.to_crs("EPSG:4326")
-    return float(centre.coords[0][0])
+    rows, cols = grid.shape_yx
+    x, y = Affine(*grid.transform) @ (cols / 2, rows / 2)
+    return float(Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True).transform(x, y)[0])
 
 
 def band_of(scene: Scene, name: str) -> Band:

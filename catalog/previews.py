@@ -5,7 +5,6 @@ Arrays in, bytes or one file out; nothing here knows Zarr or STAC. Same input, s
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import math
 import re
@@ -310,13 +309,6 @@ def choose_preview_level(grid: Grid, levels: int) -> int:
     """Choose the resolution level to draw: the finest whose longer side is ≤ 2048 px, else the coarsest."""
     fitting = (level for level in range(levels) if max(level_shape(grid, level)) <= PREVIEW_MAX_PX)
     return next(fitting, levels - 1)
-
-
-def level_grid(grid: Grid, level: int) -> Grid:
-    """Return a cube's grid at one of its resolution levels; how it is cut does not matter to a picture."""
-    a, b, c, d, e, f = grid.transform
-    transform = (a * 2**level, b * 2**level, c, d * 2**level, e * 2**level, f)
-    return dataclasses.replace(grid, shape_yx=level_shape(grid, level), transform=transform)
 
 
 def write_preview_cog(

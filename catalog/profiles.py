@@ -99,12 +99,18 @@ SENTINEL_2_L1C = Profile(
 )
 
 
-def _polarisations(dtype: str, nodata: float, unit: str | None) -> tuple[BandProfile, ...]:
+def _polarisations(dtype: str | None, nodata: float | None, unit: str | None) -> tuple[BandProfile, ...]:
     return tuple(
         BandProfile(names=(pol, pol.upper(), f"gamma0_{pol}"), dtype=dtype, nodata=nodata, unit=unit)
         for pol in ("vv", "vh", "hh", "hv")
     )
 
+
+SENTINEL_1 = Profile(
+    title="Sentinel-1",
+    license="Copernicus Sentinel data terms (free, full and open)",
+    bands=_polarisations(None, None, None),  # amplitude, power or dB: only the item or the file can say
+)
 
 SENTINEL_1_GRD = Profile(
     title="Sentinel-1 GRD",
@@ -215,4 +221,5 @@ _MARKS: tuple[tuple[tuple[tuple[str, ...], ...], Profile], ...] = (
     ((_S2, ("l1c",)), SENTINEL_2_L1C),
     ((("landsat",), ("c2l2", "c2-l2")), LANDSAT_C2_L2),
     ((("naip",),), NAIP),
+    ((("sentinel-1", "sentinel1"),), SENTINEL_1),
 )

@@ -10,6 +10,7 @@ from typing import Any
 from catalog.asset_bands import AssetBand, list_bands
 from catalog.band_choice import choose_bands, find_bands
 from catalog.band_facts import settle_band
+from catalog.links import self_url
 from catalog.probe import BandHeader, probe_file
 from catalog.profiles import Profile
 from catalog.records import Scene
@@ -94,12 +95,43 @@ def scene_from_item(
         quality_band=choice.quality_band,
         mask_rule=choice.mask_rule,
         signer=source.signer,
-        self_href=_self_href(item) or base_href,
+        self_href=unsigned(own) if (own := self_url(item)) else base_href,
         title=_first_text("title", collection) or (profile.title if profile else None),
         license=_first_text("license", properties, collection) or (profile.license if profile else None),
         properties=_carried(properties),
         version=_version(properties),
     )
+
+
+def check_item(item: Mapping[str, Any]) -> None:
+    """Check the JSON shape of what is read from an item, so that nothing later trips over it.
+
+    Raises:
+        DataError: naming the first member of the wrong kind.
+    """
+    members = (
+        ("properties", dict, item.get("properties")),
+        ("assets", dict, item.get("assets")),
+        ("links", list, item.get("links")),
+        ("geometry", dict, item.get("geometry")),
+        ("bbox", list, item.get("bbox")),
+        *((f"assets.{key}", dict, asset) for key, asset in _entries(item.get("assets"))),
+        *(
+            (f"assets.{key}.href", str, asset.get("href", 0))
+            for key, asset in _entries(item.get("assets"), dict)
+        ),
+        *(
+            (f"assets.{key}.{name}", list, asset.get(name))
+            for key, asset in _entries(item.get("assets"), dict)
+            for name in ("bands", "eo:bands", "raster:bands", "roles")
+        ),
+        *((f"links.{index}", dict, link) for index, link in enumerate(_listed(item.get("links")))),
+    )
+    for name, kind, value in members:
+        if value is not None and not isinstance(value, kind):
+            raise DataError(
+                f"item {item.get('id')!r} is no well-formed STAC: {name} is {type(value).__name__}"
+            )
 
 
 def collection_of(item: Mapping[str, Any], collection: Mapping[str, Any] | None = None) -> str:
@@ -158,20 +190,21 @@ def geometry_of(item: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "MultiPolygon", "coordinates": rings}
 
 
+def _entries(value: object, kind: type = object) -> list[tuple[str, Any]]:
+    pairs = value.items() if isinstance(value, dict) else ()
+    return [(str(key), entry) for key, entry in pairs if isinstance(entry, kind)]
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _default_names(
     source: Source, collection: str, offered: Sequence[AssetBand], profile: Profile | None
 ) -> Sequence[str] | None:
     listed = source.collections.get(collection)
     if listed and all(find_bands(offered, name, profile) for name in listed.default_bands):
         return listed.default_bands
-    return None
-
-
-def _self_href(item: Mapping[str, Any]) -> str | None:
-    for link in item.get("links") or ():
-        href = str(link.get("href") or "")
-        if link.get("rel") == "self" and "://" in href:
-            return unsigned(href)
     return None
 
 

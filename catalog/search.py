@@ -14,9 +14,10 @@ from catalog.asset_bands import AssetBand, list_bands
 from catalog.band_choice import find_bands, unknown_band
 from catalog.extents import Bbox, Period, check_bbox, check_period, is_inside, parse_period
 from catalog.fetch import JsonReader
+from catalog.links import links_of
 from catalog.query import MAX_ITEMS, FoundItem, Query, refuse_unknown_collections, too_many
 from catalog.records import Scene
-from catalog.scenes import collection_of, scene_from_item
+from catalog.scenes import check_item, collection_of, scene_from_item
 from catalog.sources import Source
 from catalog.walk import is_collection, walk_items
 from infra.errors import AppError, DataError, InputError, NotFoundError
@@ -121,8 +122,10 @@ def find_scenes(source: Source, query: Query, bands: Sequence[str] | None = None
         TransientError: the catalogue stays busy.
     """
     policy = source.policy()
-    reader = JsonReader(policy)
-    items, rejected = _find_items(reader, source, query)
+    with JsonReader(policy) as reader:
+        items, rejected = _find_items(reader, source, query)
+    items, malformed = _part_malformed(items)
+    rejected += malformed
     wanted = _agree_on_bands(source, items, bands)
 
     def build(found: FoundItem) -> Scene | RejectedItem:
@@ -144,39 +147,56 @@ def find_scenes(source: Source, query: Query, bands: Sequence[str] | None = None
 def _find_items(
     reader: JsonReader, source: Source, query: Query
 ) -> tuple[list[FoundItem], list[RejectedItem]]:
+    landing: dict[str, Any] | None = None
     if source.is_remote:
         landing = reader.read(source.location)
         endpoint = search_link(landing, source.location)
         if endpoint is not None:
             return search_api(reader, landing, endpoint, query, source.location), []
         _refuse_api_collection(landing, source.location)
-    return _walk(reader, source, query)
+    return _walk(reader, source, query, landing)
 
 
-def _walk(reader: JsonReader, source: Source, query: Query) -> tuple[list[FoundItem], list[RejectedItem]]:
+def _walk(
+    reader: JsonReader, source: Source, query: Query, entry: dict[str, Any] | None
+) -> tuple[list[FoundItem], list[RejectedItem]]:
     found: dict[tuple[str, str], FoundItem] = {}
     rejected: list[RejectedItem] = []
     available: set[str] = set()
-    for entry in walk_items(reader, source.location, query.collections, available):
-        collection = collection_of(entry.item, entry.collection)
+    for found_item in walk_items(reader, source.location, query.collections, available, entry):
+        collection = collection_of(found_item.item, found_item.collection)
         available.add(collection)
         if query.collections and collection not in query.collections:
             continue
         try:
-            inside = is_inside(entry.item, query.bbox, query.period)
+            check_item(found_item.item)
+            inside = is_inside(found_item.item, query.bbox, query.period)
         except DataError as exc:
-            rejected.append(_reject(entry, exc))
+            rejected.append(_reject(found_item, exc))
             continue
         if not inside:
             continue
-        key = collection, str(entry.item.get("id"))
-        if key in found and found[key].item != entry.item:
-            logger.warning("%s: %s/%s is there twice; %s is left out", source.location, *key, entry.base_href)
-        found.setdefault(key, entry)
+        key = collection, str(found_item.item.get("id"))
+        if key in found and found[key].item != found_item.item:
+            logger.warning(
+                "%s: %s/%s is there twice; %s is left out", source.location, *key, found_item.base_href
+            )
+        found.setdefault(key, found_item)
         if len(found) > query.max_items:
             raise too_many(query.max_items, source.location)
     refuse_unknown_collections(query.collections, available, source.location)
     return list(found.values()), rejected
+
+
+def _part_malformed(items: Sequence[FoundItem]) -> tuple[list[FoundItem], list[RejectedItem]]:
+    sound, malformed = [], []
+    for found in items:
+        try:
+            check_item(found.item)
+            sound.append(found)
+        except DataError as exc:
+            malformed.append(_reject(found, exc))
+    return sound, malformed
 
 
 def _to_scene(
@@ -243,12 +263,8 @@ def _offers(found: FoundItem, source: Source, offered: Sequence[AssetBand], name
 
 
 def _refuse_api_collection(document: Mapping[str, Any], location: str) -> None:
-    links = list(document.get("links") or ())
-    rels = {link.get("rel") for link in links}
-    if is_collection(document) and "items" in rels and not rels & {"item", "child"}:
-        root = next(
-            (str(link.get("href")) for link in links if link.get("rel") == "root"), "its landing page"
-        )
+    if is_collection(document) and links_of(document, "items") and not links_of(document, "item", "child"):
+        root = next((link["href"] for link in links_of(document, "root")), "its landing page")
         raise InputError(
             f"{location} is a collection of an API; use --source {root} --collections {document.get('id')}"
         )

@@ -8,9 +8,10 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import importlib
-import threading
 import warnings
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from infra.errors import InputError, TransientError
@@ -28,7 +29,6 @@ _SIGNATURE_KEYS: dict[str, tuple[str, ...]] = {
 Source: Microsoft, "Create a service SAS" and "Create a user delegation SAS"; AWS Signature Version 4, query
 parameters; Google Cloud Storage, signed URLs.
 """
-_loading = threading.Lock()
 
 
 def sign_planetary_computer(href: str) -> str:
@@ -41,16 +41,21 @@ def sign_planetary_computer(href: str) -> str:
     Raises:
         TransientError: the token service cannot be reached.
     """
-    with _loading, warnings.catch_warnings():
-        # The package declares its pydantic models in the version 1 style; the warning is not ours to mend.
-        warnings.filterwarnings("ignore", message="Support for class-based `config`")
-        package = importlib.import_module("planetary_computer")
     try:
-        return str(package.sign_url(href))
+        return str(_planetary_computer().sign_url(href))
     except OSError as exc:  # requests' errors are OSErrors
         raise TransientError(
             f"the Planetary Computer gave no token for {unsigned(href)}: {exc}; try again later"
         ) from exc
+
+
+@cache
+def _planetary_computer() -> Any:  # noqa: ANN401 - the package has no types
+    # Imported late, since few need it, and once: it declares its pydantic models in the version 1 style,
+    # and that warning is not ours to mend.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Support for class-based `config`")
+        return importlib.import_module("planetary_computer")
 
 
 SIGNERS: dict[str, Callable[[str], str]] = {"planetary-computer": sign_planetary_computer}

@@ -83,7 +83,10 @@ def _check_target(folder: Path, out: Path, target: Path) -> None:
         raise InputError(f"the collection would be written over the images in {target}; name another --out")
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
-    if out.is_dir() and any(out.iterdir()) and _read_json(out / "catalog.json").get("type") != "Catalog":
+    is_catalogue = _read_json(out / "catalog.json").get("type") == "Catalog"
+    # A catalogue beside its own images moves together with them; elsewhere it starts in a folder of its own.
+    beside_images = folder.is_relative_to(out) and not (out / "catalog.json").exists()
+    if out.is_dir() and any(out.iterdir()) and not is_catalogue and not beside_images:
         raise InputError(f"--out {out} holds other things and no STAC catalogue; name an empty or new folder")
     if target.exists() and (
         _read_json(target / "collection.json").get("type") != "Collection"
@@ -101,10 +104,11 @@ def _inspect_all(folder: Path, out: Path) -> tuple[list[Image], list[SkippedFile
 
 
 def _image_files(folder: Path, out: Path) -> Iterator[Path]:
+    inner = out if out.is_relative_to(folder) else None
     for path in folder.rglob("*"):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         is_image = path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-        if is_image and not hidden and not path.is_relative_to(out):
+        if is_image and not hidden and not (inner and path.is_relative_to(inner)):
             yield path
 
 

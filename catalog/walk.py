@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.fetch import JsonReader
+from catalog.links import links_of, self_url
 from catalog.query import FoundItem
 from infra.errors import DataError, InputError, NotFoundError
 
@@ -49,7 +50,11 @@ def entry_documents(location: str) -> list[str]:
 
 
 def walk_items(
-    reader: JsonReader, location: str, wanted: Sequence[str], seen: set[str]
+    reader: JsonReader,
+    location: str,
+    wanted: Sequence[str],
+    seen: set[str],
+    entry: dict[str, Any] | None = None,
 ) -> Iterator[FoundItem]:
     """Yield every item of a static catalogue, breadth first.
 
@@ -61,6 +66,7 @@ def walk_items(
         location: As ``entry_documents``.
         wanted: Collection ids; empty for all.
         seen: Filled with the id of every collection document that is met.
+        entry: The first document, when it has been read already.
 
     Raises:
         NotFoundError, TransientError: a document cannot be read.
@@ -72,7 +78,8 @@ def walk_items(
     remote = location.startswith(("http://", "https://"))
     with ThreadPoolExecutor(_THREADS if remote else 1) as pool:
         while level:
-            documents = list(pool.map(lambda visit: reader.read(visit.href), level))
+            documents = [entry] if entry else list(pool.map(lambda visit: reader.read(visit.href), level))
+            entry = None
             following: list[_Visit] = []
             for visit, document in zip(level, documents, strict=True):
                 yield from _items_in(document, visit)
@@ -108,7 +115,7 @@ def _items_in(document: dict[str, Any], visit: _Visit) -> Iterator[FoundItem]:
         for feature in document.get("features") or ():
             if not isinstance(feature, dict) or "assets" not in feature:
                 raise DataError(f"{visit.href} holds features that are no STAC items (they have no assets)")
-            base = _self_of(feature) or visit.href
+            base = self_url(feature) or visit.href
             yield FoundItem(item=feature, base_href=base, collection=_own(feature, visit.collection))
     elif not is_container(document):
         raise DataError(f"{visit.href} is no STAC catalogue, collection or item (type {kind!r})")
@@ -123,17 +130,11 @@ def _links_to_follow(
     rels = {"child", "item"}
     if is_collection(document) and wanted and document.get("id") not in wanted:
         rels = {"child"}
-    for link in document.get("links") or ():
-        if link.get("rel") in rels and link.get("href"):
-            href = reader.policy.check(str(link["href"]), base=visit.href)
-            yield _Visit(href=href, collection=collection)
+    for link in links_of(document, *rels):
+        href = reader.policy.check(link["href"], base=visit.href)
+        yield _Visit(href=href, collection=collection)
 
 
 def _own(item: Mapping[str, Any], collection: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     stated = item.get("collection")
     return collection if collection and stated in (None, collection.get("id")) else None
-
-
-def _self_of(item: Mapping[str, Any]) -> str | None:
-    hrefs = (str(link.get("href")) for link in item.get("links") or () if link.get("rel") == "self")
-    return next((href for href in hrefs if href.startswith(("http://", "https://"))), None)

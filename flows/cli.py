@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import click
 import typer
+from typer._click.exceptions import UsageError  # typer carries its own click and exports no such name
 
 from flows.commands.demo import demo
 from flows.commands.doctor import doctor
@@ -57,11 +57,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code instead of leaving."""
     try:
         code = app(args=arguments, standalone_mode=False)
-    except click.UsageError as exc:
+    except UsageError as exc:
         return _fail(exc.format_message(), EXIT_INPUT)
-    except click.exceptions.Exit as exc:
+    except typer.Exit as exc:
         return exc.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return _fail("stopped", EXIT_UNEXPECTED)
     except (InputError, ConfigError, NotFoundError, DataError) as exc:
         return _fail(exc.message, EXIT_INPUT)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_ENABLED, temporary_settings
 
 from infra.errors import ConfigError
 
@@ -29,6 +30,11 @@ _QUIET = {
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
     "PREFECT_CLI_PROMPT": "false",
+    # Nothing is scheduled on a server that lives for one run.
+    "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
 }
 # The server lives as long as this process holds the other end of its standard input: it ends with us even
 # when we are killed and cannot stop it.
@@ -84,19 +90,25 @@ def prefect_api(named: str | None, *, home: Path) -> Iterator[PrefectServer | No
             seconds overlap with other work; ``wait_ready`` waits for it.
         home: Folder of the server's database, kept between runs: its set-up is paid once.
     """
-    os.environ.update(_QUIET)
-    if named is not None:
-        os.environ["PREFECT_API_URL"] = named
-        yield None
-        return
-    server = _start(home)
-    os.environ["PREFECT_API_URL"] = server.api_url
+    server = _start(home) if named is None else None
+    url = named or (server.api_url if server else "")
+    # The environment is for processes started from here; this one has read its settings already.
+    os.environ.update(_QUIET | {"PREFECT_API_URL": url})
+    quiet = {PREFECT_API_URL: url, PREFECT_SERVER_EPHEMERAL_ENABLED: False}
     try:
-        yield server
+        with temporary_settings(quiet):
+            yield server
     finally:
-        # What Prefect still holds back must reach the server before it stops.
+        if server is not None:
+            _stop(server)
+
+
+def _stop(server: PrefectServer) -> None:
+    """Stop a server after it got what Prefect still holds back."""
+    try:
         APILogWorker.drain_all(timeout=5)
         EventsWorker.drain_all(timeout=5)
+    finally:
         server.stop()
 
 

@@ -48,7 +48,7 @@ class _ProgressHandler(logging.Handler):
 @contextmanager
 def watching_progress(*, quiet: bool) -> Iterator[None]:
     """Show progress on standard error while the block lasts; nothing when quiet or not on a terminal."""
-    silence_prefect_console()
+    keep_logs_off_terminal()
     if quiet or not _CONSOLE.is_terminal:
         yield
         return
@@ -58,20 +58,21 @@ def watching_progress(*, quiet: bool) -> Iterator[None]:
         yield
 
 
-def silence_prefect_console() -> None:
-    """Keep Prefect's log lines and tracebacks off the terminal; its API still gets them."""
-    for name in (
-        "prefect",
-        "prefect.flow_runs",
-        "prefect.task_runs",
-        "prefect.flow_engine",
-        "prefect.task_engine",
-    ):
-        logger = logging.getLogger(name)
+def keep_logs_off_terminal() -> None:
+    """Take console handlers off Prefect's and the root logger; Prefect's API still gets the records.
+
+    A run says what it does by its progress and its summary; a failure is one line of ``flows.cli``.
+    """
+    from prefect.logging.configuration import setup_logging
+
+    setup_logging()
+    known = [logging.getLogger(), *(logging.getLogger(name) for name in logging.root.manager.loggerDict)]
+    for logger in known:
         for handler in list(logger.handlers):
-            if type(handler).__name__ == "PrefectConsoleHandler":
+            if isinstance(handler, logging.StreamHandler):
                 logger.removeHandler(handler)
-                logger.addHandler(logging.NullHandler())
+    # Without any handler Python would print warnings itself.
+    logging.getLogger().addHandler(logging.NullHandler())
 
 
 def print_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:

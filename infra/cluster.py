@@ -124,7 +124,7 @@ def _scheduler(settings: DaskSettings) -> Iterator[ClusterAddress]:
         memory_limit=settings.memory_limit,
         host="127.0.0.1",
         dashboard_address=f"127.0.0.1:{port}",
-        silence_logs=logging.ERROR,
+        silence_logs=logging.CRITICAL,
     ) as cluster:
         yield ClusterAddress(scheduler=cluster.scheduler_address)
 

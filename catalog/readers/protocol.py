@@ -52,11 +52,12 @@ class Reader(Protocol):
 def fill_value(band: Band) -> float | int:
     """Return the stored number that stands for "no data" in our cubes.
 
-    It is the source's nodata where it states one; else NaN for floats and 0 for integers.
+    It is the source's nodata where it states one; else NaN for floats, the smallest number for signed
+    integers (0 may be a height or a temperature) and 0 for unsigned ones.
     """
     kind = np.dtype(band.dtype)
     if band.nodata is None:
-        return float("nan") if kind.kind == "f" else 0
+        return float("nan") if kind.kind == "f" else int(np.iinfo(kind).min)
     value = float(band.nodata)
     return value if kind.kind == "f" else int(value)
 

@@ -23,10 +23,10 @@ ROOF_DARK, ROOF_TILE, ROOF_GREY, ROOF_BRIGHT, ROOF_METAL, ROOF_BLUE, ROOF_RUST =
 
 _ROOF_ODDS = {
     "house": (0.12, 0.63, 0.19, 0.05, 0.01),
-    "apartments": (0.20, 0.32, 0.34, 0.13, 0.01),
+    "apartments": (0.14, 0.42, 0.31, 0.12, 0.01),
     "school": (0.20, 0.20, 0.45, 0.14, 0.01),
-    "retail": (0.10, 0.10, 0.35, 0.35, 0.10),
-    "industrial": (0.08, 0.03, 0.34, 0.35, 0.20),
+    "retail": (0.12, 0.10, 0.42, 0.24, 0.12),
+    "industrial": (0.14, 0.06, 0.44, 0.17, 0.19),
 }
 
 
@@ -44,7 +44,7 @@ class HouseRule:
     """Mean gap between neighbours; under 1 m the street is closed."""
 
 
-_COURTYARD = HouseRule(kind="apartments", floors=(3, 6), front_m=(13, 24), depth_m=(12, 16), gap_m=0.4)
+_COURTYARD = HouseRule(kind="apartments", floors=(2, 5), front_m=(13, 24), depth_m=(12, 16), gap_m=0.4)
 _SCHOOL = HouseRule(kind="school", floors=(2, 4))
 _SLAB = HouseRule(kind="apartments", floors=(4, 9))
 _HALL = HouseRule(kind="industrial", floors=(2, 4))
@@ -87,7 +87,7 @@ def _fill_homes(rng: np.random.Generator, block: Polygon, lot: Polygon, use: str
         ground = Feature(cover=Cover.CENTRE, geometry=block, tags={"landuse": "commercial"})
         return [ground, *_line_street(rng, lot, _COURTYARD)]
     ground = Feature(cover=Cover.GARDEN, geometry=block, tags={"landuse": "residential"})
-    rule = HouseRule(kind="house", floors=(1, 3), gap_m=float(rng.uniform(4, 11)))
+    rule = HouseRule(kind="house", floors=(1, 3), gap_m=float(rng.uniform(3, 9)))
     return [ground, *_line_street(rng, lot, rule)]
 
 

@@ -61,26 +61,38 @@ def draw_weather(
     haze = np.float32(sky.haze) * np.clip(1 + 0.35 * broad, 0.2, 2.2)
     veil = draw_noise(rng, shape_yx, cell_px=side / 3.5, octaves=5, persistence=0.6)
     cirrus = np.float32(sky.cirrus) * smooth_step(veil, 0.3, 2.2) if sky.cirrus else zero
-    if not sky.cloud_share:
-        return Weather(opacity=zero, bright=zero, shade=zero, haze=haze.astype(np.float32), cirrus=cirrus)
-    cell = min(1900.0 / gsd_m, side / 2)
-    lumps = 0.65 * draw_noise(rng, shape_yx, cell_px=cell, octaves=7, persistence=0.58) + 0.4 * broad
-    edge = float(np.quantile(lumps, 1 - sky.cloud_share))
-    opacity = smooth_step(lumps, edge - 0.14, edge + 0.2)
-    thick = smooth_step(lumps, edge, edge + 1.3)
-    billow = draw_noise(rng, shape_yx, cell_px=22, octaves=4, persistence=0.6)
+    opacity, bright, shade = zero, zero, zero
+    if sky.cloud_share:
+        opacity, bright, shade = _draw_clouds(rng, shape_yx, sky.cloud_share, sun_deg=sun_deg, gsd_m=gsd_m)
+    return Weather(opacity=opacity, bright=bright, shade=shade, haze=haze.astype(np.float32), cirrus=cirrus)
+
+
+def _draw_clouds(
+    rng: np.random.Generator,
+    shape_yx: tuple[int, int],
+    share: float,
+    *,
+    sun_deg: tuple[float, float],
+    gsd_m: float,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Draw cumulus: opacity, brightness of the tops, shade on the ground where the sun throws it."""
+    side = min(shape_yx)
     elevation, azimuth = (np.deg2rad(value) for value in sun_deg)
+    reach = float(rng.uniform(800, 1500)) / np.tan(elevation) / gsd_m
+    # clouds beyond the edge throw shadows into the scene, so they are drawn too
+    extra = int(np.ceil(reach)) + 8
+    inner = np.s_[extra:-extra, extra:-extra]
+    wide = (shape_yx[0] + 2 * extra, shape_yx[1] + 2 * extra)
+    lumps = 0.72 * draw_noise(rng, wide, cell_px=min(1500.0 / gsd_m, side / 2), octaves=7, persistence=0.6)
+    lumps += 0.4 * draw_noise(rng, wide, cell_px=side / 2.2, octaves=2)
+    edge = float(np.quantile(lumps[inner], 1 - share))
+    opacity = smooth_step(lumps, edge - 0.14, edge + 0.22)
+    thick = smooth_step(lumps, edge, edge + 1.3)
+    billow = draw_noise(rng, wide, cell_px=22, octaves=4, persistence=0.6)
     # tops turned to the sun are brighter: light the cloud field like a relief
     down, right = np.gradient(blur(lumps, 2.0))
     relief = -right * np.sin(azimuth) + down * np.cos(azimuth)
-    bright = 0.34 + 0.42 * thick + 0.03 * billow + np.clip(1.1 * relief, -0.08, 0.1)
-    height_m = float(rng.uniform(800, 1500))
-    reach = height_m / np.tan(elevation) / gsd_m
+    bright = np.clip(0.33 + 0.42 * thick + 0.03 * billow + np.clip(1.1 * relief, -0.09, 0.1), 0.2, 0.95)
     shade = blur(shift(opacity, -np.sin(azimuth) * reach, np.cos(azimuth) * reach), 1.6)
-    return Weather(
-        opacity=opacity,
-        bright=np.clip(bright, 0.2, 0.95).astype(np.float32),
-        shade=shade,
-        haze=haze.astype(np.float32),
-        cirrus=cirrus,
-    )
+    opacity, bright, shade = (np.ascontiguousarray(a[inner], np.float32) for a in (opacity, bright, shade))
+    return opacity, bright, shade

@@ -71,7 +71,7 @@ def _use_parcel(rng: np.random.Generator, parcel: Polygon, grassy: float) -> lis
     angle, _, short_m = find_direction(parcel)
     draw = rng.random()
     kind = int(rng.integers(2))
-    if draw < 0.02 and parcel.area < 40000:
+    if draw < 0.009 and parcel.area < 40000:
         tags = {"natural": "wood", "leaf_type": ("broadleaved", "needleleaved")[kind]}
         return [
             Feature(

@@ -37,38 +37,27 @@ def build_harbour(seed: int, land: Landscape) -> Harbour:
     rng = np.random.default_rng([seed, 3])
     r = land.radius_m
     x, y = land.mouth_xy
-    turn = float(rng.uniform(-9, 9))
+    turn = land.coast_deg + float(rng.uniform(-4, 4))
 
     def place(geometry: BaseGeometry) -> BaseGeometry:
         return affinity.rotate(affinity.translate(geometry, x, y), turn, origin=(x, y))
 
     plate = place(box(0.14 * r, -0.22 * r, 1.62 * r, 0.2 * r))
-    wide = 0.2 * r
-    lefts = [0.3 * r, 0.3 * r + wide + rng.uniform(0.12, 0.16) * r]
-    basins = [place(box(left, -0.4 * r, left + wide, rng.uniform(0.02, 0.12) * r)) for left in lefts]
+    slots = _share_front(rng, 0.26 * r, 1.04 * r)
+    basins = [place(box(left, -0.4 * r, right, rng.uniform(-0.06, 0.12) * r)) for left, right in slots]
     outer = place(box(0.14 * r, -0.5 * r, 1.62 * r, -0.22 * r))
     water = shapely.union_all([*basins, outer])
     ground = plate.difference(shapely.union_all([*basins, land.river.buffer(8)]))
-    moles = [
-        bend(np.array(shapely.get_coordinates(place(LineString(line)))), step_m=20)
-        for line in (
-            [(0.1 * r, -0.12 * r), (0.12 * r, -0.45 * r), (0.3 * r, -0.66 * r), (0.55 * r, -0.74 * r)],
-            [(1.6 * r, -0.18 * r), (1.55 * r, -0.42 * r), (1.3 * r, -0.62 * r), (0.82 * r, -0.66 * r)],
-        )
-    ]
     farm = place(box(1.1 * r, -0.15 * r, 1.55 * r, 0.16 * r))
-    tanks = _stand_tanks(rng, farm, np.deg2rad(turn))
-    sheds = _stand_sheds(rng, [place(box(a, -0.18 * r, b, 0.0)) for a, b in _piers(lefts, wide, r)])
-    stone = {"man_made": "breakwater"}
     features = [
         Feature(cover=Cover.QUAY, geometry=ground, tags={"landuse": "industrial", "industrial": "port"}),
-        *(Feature(cover=Cover.MOLE, geometry=mole, tags=stone, width_m=17, height_m=2.5) for mole in moles),
+        *_build_moles(place, r),
         Feature(cover=Cover.INDUSTRIAL, geometry=farm, tags={"landuse": "industrial", "name": "Tank farm"}),
         *_pave(rng, ground.difference(farm)),
-        *tanks,
-        *sheds,
+        *_stand_tanks(rng, farm, np.deg2rad(turn)),
+        *_stand_sheds(rng, [place(box(a, -0.18 * r, b, 0.0)) for a, b in _find_piers(slots, 1.08 * r)]),
     ]
-    berths = tuple(_berths(place, lefts, wide, r))
+    berths = tuple(_berths(place, slots, r))
     behind = place(box(0.75 * r, 0.2 * r, 1.75 * r, 0.42 * r)).difference(land.sea.buffer(30))
     return Harbour(
         ground=ground,
@@ -79,9 +68,32 @@ def build_harbour(seed: int, land: Landscape) -> Harbour:
     )
 
 
-def _piers(lefts: list[float], wide: float, r: float) -> list[tuple[float, float]]:
-    """Return left and right of each pier where sheds can stand."""
-    return [(lefts[0] + wide + 20, lefts[1] - 20), (lefts[1] + wide + 25, 1.05 * r)]
+def _build_moles(place: Placer, r: float) -> list[Feature]:
+    """Embrace the outer harbour with two curved moles."""
+    west = [(0.1, -0.12), (0.12, -0.45), (0.3, -0.66), (0.55, -0.74)]
+    east = [(1.6, -0.18), (1.55, -0.42), (1.3, -0.62), (0.82, -0.66)]
+    made = []
+    for course in (west, east):
+        line = bend(shapely.get_coordinates(place(LineString(np.array(course) * r))), step_m=20)
+        tags = {"man_made": "breakwater"}
+        made.append(Feature(cover=Cover.MOLE, geometry=line, tags=tags, width_m=17, height_m=2.5))
+    return made
+
+
+def _share_front(rng: np.random.Generator, start: float, end: float) -> list[tuple[float, float]]:
+    """Share the water front between one to three basins; return left and right of each."""
+    count = int(rng.integers(1, 4))
+    pitch = (end - start) / count
+    widths = pitch * rng.uniform(0.36, 0.56, count)
+    lefts = start + pitch * (np.arange(count) + rng.uniform(0.0, 0.14, count))
+    return [(float(left), float(left + wide)) for left, wide in zip(lefts, widths, strict=True)]
+
+
+def _find_piers(slots: list[tuple[float, float]], end: float) -> list[tuple[float, float]]:
+    """Return left and right of each pier between and beside the basins where sheds can stand."""
+    rights = [left for left, _ in slots[1:]] + [end]
+    piers = [(right + 22, next_left - 22) for (_, right), next_left in zip(slots, rights, strict=True)]
+    return [(left, right) for left, right in piers if right - left > 40]
 
 
 def _stand_tanks(rng: np.random.Generator, farm: BaseGeometry, angle_rad: float) -> list[Feature]:
@@ -89,9 +101,11 @@ def _stand_tanks(rng: np.random.Generator, farm: BaseGeometry, angle_rad: float)
     corner = shapely.get_coordinates(affinity.rotate(farm, -np.rad2deg(angle_rad), origin=(0, 0)))
     (x0, y0), (x1, y1) = corner.min(axis=0), corner.max(axis=0)
     tanks: list[Feature] = []
-    y = y0 + 14.0
-    while y < y1 - 24:
-        radius = float(rng.choice([9.0, 14.0, 21.0, 27.0]))
+    sizes = np.array([6.0, 9.0, 14.0, 21.0, 27.0])
+    sizes = sizes[sizes <= max((y1 - y0) / 9, 6.0)]
+    y = y0 + 10.0
+    while y < y1 - 2 * sizes[0] - 6:
+        radius = float(rng.choice(sizes[-4:]))
         pitch = 2 * radius + rng.uniform(12, 20)
         y += radius
         for x in np.arange(x0 + 14 + radius, x1 - radius - 8, pitch):
@@ -169,10 +183,10 @@ def _stack_containers(rng: np.random.Generator, slab: Polygon) -> list[Feature]:
     ]
 
 
-def _berths(place: Placer, lefts: list[float], wide: float, r: float) -> list[BaseGeometry]:
+def _berths(place: Placer, slots: list[tuple[float, float]], r: float) -> list[BaseGeometry]:
+    """Return lines on the water along the quays where ships lie."""
     lines = []
-    for left in lefts:
-        lines.append(place(LineString([(left + 14, -0.2 * r), (left + 14, 0.0)])))
-        lines.append(place(LineString([(left + wide - 14, -0.2 * r), (left + wide - 14, 0.0)])))
-    lines.append(place(LineString([(1.0 * r, -0.22 * r - 16), (1.5 * r, -0.22 * r - 16)])))
+    for left, right in slots:
+        lines += [place(LineString([(x, -0.2 * r), (x, -0.07 * r)])) for x in (left + 14, right - 14)]
+    lines.append(place(LineString([(1.08 * r, -0.22 * r - 16), (1.55 * r, -0.22 * r - 16)])))
     return lines

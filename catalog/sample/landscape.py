@@ -44,6 +44,8 @@ class Landscape:
     radius_m: float
     """Radius of the town."""
     mouth_xy: tuple[float, float]
+    coast_deg: float
+    """Direction of the coast east of the mouth, counter-clockwise from east."""
 
 
 def bend(points: Points, *, step_m: float = 40.0) -> LineString:
@@ -71,7 +73,7 @@ def wander(rng: np.random.Generator, start: Points, end: Points, *, roughness: f
     for level in range(levels):
         ahead = np.diff(points, axis=0)
         normal = np.column_stack([-ahead[:, 1], ahead[:, 0]])
-        scale = roughness * 0.85**level
+        scale = roughness * 0.92**level
         middle = points[:-1] + 0.5 * ahead + normal * scale * rng.standard_normal((len(ahead), 1))
         woven = np.empty((2 * len(points) - 1, 2))
         woven[0::2], woven[1::2] = points, middle
@@ -105,6 +107,7 @@ def shape_landscape(seed: int, frame: Frame) -> Landscape:
     return Landscape(
         world=world, land=world.difference(sea), sea=sea, river=river, river_line=line, lake=lake,
         woods=woods, relief_m=relief, centre_xy=centre, radius_m=radius, mouth_xy=(mouth[0], mouth[1]),
+        coast_deg=_slope_of_coast(coast, mouth_x, 1.6 * radius),
     )  # fmt: skip
 
 
@@ -112,6 +115,13 @@ def _height_of_coast(coast: Points, x: float) -> float:
     """Return the most inland y where the coast passes x."""
     near = coast[np.abs(coast[:, 0] - x) < np.ptp(coast[:, 0]) / 100]
     return float(near[:, 1].max())
+
+
+def _slope_of_coast(coast: Points, x: float, reach: float) -> float:
+    """Return the mean direction of the coast over a stretch, degrees, at most 32 either way."""
+    near = coast[(coast[:, 0] > x) & (coast[:, 0] < x + reach)]
+    slope = float(np.polyfit(near[:, 0], near[:, 1], 1)[0])
+    return float(np.clip(np.rad2deg(np.arctan(slope)), -32, 32))
 
 
 def _meander(rng: np.random.Generator, mouth: Points, source: Points, side: float) -> LineString:

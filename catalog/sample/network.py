@@ -63,10 +63,9 @@ def lay_network(seed: int, land: Landscape) -> Network:
     roads.append(Road(kind="trunk", line=_lay_trunk(rng, land)))
     town = _outline_town(rng, land, roads)
     rail, yard, tracks, station = _lay_rail(rng, land)
-    outlines = tuple(
-        draw_outline(rng, (x, y), rng.uniform(150, 270), 0.35).difference(land.river.buffer(15)).buffer(0)
-        for x, y in villages
-    )
+    streets = shapely.union_all([road.line for road in roads])
+    wet = shapely.union_all([land.river.buffer(15), land.sea.buffer(40), land.lake.buffer(20)])
+    outlines = tuple(_outline_village(rng, xy, streets).difference(wet) for xy in villages)
     return Network(
         town=town,
         villages=tuple(max(iterate_polygons(o), key=lambda part: float(part.area)) for o in outlines),
@@ -87,6 +86,13 @@ def _outline_town(rng: np.random.Generator, land: Landscape, roads: list[Road]) 
     blob = blob.union(fingers.buffer(0.07 * land.radius_m + 30)).buffer(45).buffer(-70)
     dry = blob.intersection(land.land.buffer(-25))
     return max(iterate_polygons(dry), key=lambda part: float(part.area))
+
+
+def _outline_village(rng: np.random.Generator, xy: Points, streets: BaseGeometry) -> BaseGeometry:
+    """Let a village sprawl along its streets."""
+    core = draw_outline(rng, (xy[0], xy[1]), rng.uniform(100, 220), 0.5)
+    along = streets.intersection(Point(xy).buffer(rng.uniform(240, 480))).buffer(rng.uniform(42, 60))
+    return core.union(along).buffer(20).buffer(-25)
 
 
 def _choose_villages(rng: np.random.Generator, land: Landscape) -> Points:

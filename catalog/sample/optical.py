@@ -171,7 +171,7 @@ def _stir_water(surface: Surface) -> _Water:
     shore, broad, patch, fine = (
         array.ravel()[where] for array in (surface.shore_m, surface.broad, surface.patch, surface.fine)
     )
-    swirl = np.exp(0.45 * broad + 0.12 * patch)
+    swirl = np.exp(0.3 * broad + 0.12 * patch)
     turbid = 0.75 * np.exp(-shore / (190 * swirl)) + 0.8 * np.exp(-river_m / (650 * swirl)) + 0.05 * broad
     surf = (beach_m < 26) & (beach_m > 5) & (patch + 0.5 * fine > 0.1)
     kind = np.select([surface.cover.ravel()[where] == c for c in WATER], range(len(WATER)))

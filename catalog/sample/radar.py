@@ -217,9 +217,8 @@ def _find_facades(surface: Surface, ahead: tuple[float, float], rng: np.random.G
     # a few corners happen to be perfect
     gain *= np.exp(rng.normal(-0.5, 1.1, len(gain)))
     gain[rng.random(len(gain)) < 0.012] += 6.0
-    return (np.clip(gain, 0, 16).astype(np.float32)[surface.owner] * rise * np.float32(0.42)).astype(
-        np.float32
-    )
+    strength = np.clip(gain, 0, 16).astype(np.float32)[surface.owner]
+    return np.asarray(strength * rise * np.float32(0.75), np.float32)
 
 
 def _mask_hulls(surface: Surface, ships: tuple[Ship, ...]) -> FloatArray:

@@ -43,67 +43,90 @@ def _write_tile(
     columns: tuple[int, int],
     moment: dt.datetime,
 ) -> Json:
-    frame = surface.town.frame
+    """Write one tile of an optical date: the columns ``columns[0]`` to ``columns[1]``."""
+    frame, (first, last) = surface.town.frame, columns
     item_id = f"sample-optical_{moment:%Y%m%d}_{name}"
     home = folder / item_id
     home.mkdir(parents=True, exist_ok=True)
-    first, last = columns
     transform = Affine(frame.gsd_m, 0, frame.west_m + first * frame.gsd_m, 0, -frame.gsd_m, frame.north_m)
-    assets: dict[str, Json] = {}
-    images: dict[str, npt.NDArray[Any]] = {**scene.bands, "scl": scene.classes}
-    for band, image in images.items():
-        factor = frame.size_px // image.shape[0]
-        cut = image[:, first // factor : last // factor]
-        grid = Grid(epsg=frame.epsg, transform=_coarsen(transform, factor))
-        path = home / f"{band}.tif"
-        write_cog(path, cut, grid, nodata=0, classes=band == "scl")
-        assets[band] = _describe_optical(band) | _place_asset(path, cut, grid, frame.gsd_m * factor)
-    classes = scene.classes[:, first // 2 : last // 2]
-    assets["thumbnail"] = _write_thumbnail(
-        home, _paint_optical({k: v[:, first:last] for k, v in scene.bands.items()})
-    )
-    elevation, azimuth = scene.sun_deg
-    properties = {
-        "title": f"Optical sample scene of {moment:%d %B %Y}, tile {name}",
-        "eo:cloud_cover": round(float(np.isin(classes, (8, 9, 10)).mean()) * 100, 2),
-        "view:sun_elevation": round(elevation, 3),
-        "view:sun_azimuth": round(azimuth, 3),
-        "view:off_nadir": 0,
-        "terraloom:seed": surface.town.seed,
+    grid = Grid(epsg=frame.epsg, transform=transform)
+    images: dict[str, npt.NDArray[Any]] = {
+        band: image[:, first * image.shape[1] // frame.size_px : last * image.shape[1] // frame.size_px]
+        for band, image in {**scene.bands, "scl": scene.classes}.items()
     }
-    side = frame.extent_m
+    assets = {
+        band: _describe_optical(band) | _write_band(home / f"{band}.tif", image, grid, frame.size_px)
+        for band, image in images.items()
+    }
+    assets["thumbnail"] = _write_thumbnail(home, _paint_optical(images))
+    cloudy = float(np.isin(images["scl"], (8, 9, 10)).mean())
     draft = ItemDraft(
         collection="sample-optical",
         id=item_id,
         moment=moment,
-        grid=Grid(epsg=frame.epsg, transform=transform),
+        grid=grid,
         shape_yx=(frame.size_px, last - first),
-        properties=properties,
+        bounds_xy=(first * frame.gsd_m, 0, last * frame.gsd_m, frame.extent_m),
+        properties={
+            "title": f"Optical sample scene of {moment:%d %B %Y}, tile {name}",
+            "eo:cloud_cover": round(100 * cloudy, 2),
+            **_describe_sun(scene),
+            "terraloom:seed": surface.town.seed,
+        },
         assets=assets,
-        bounds_xy=(first * frame.gsd_m, 0, last * frame.gsd_m, side),
     )
-    item = build_item(frame, draft)
-    write_json(home / f"{item_id}.json", item)
-    return item
+    return _write_item(home, surface, draft)
 
 
 def publish_radar(folder: Path, surface: Surface, radar_pass: RadarPass, *, key: int) -> Json:
     """Render one radar pass and write it under ``folder``; return its item."""
     frame, moment = surface.town.frame, radar_pass.moment
-    ships = place_ships(surface.town, _SHIP_KEY_RADAR + key)
-    scene = render_radar(surface, radar_pass, ships, key=key)
+    scene = render_radar(surface, radar_pass, place_ships(surface.town, _SHIP_KEY_RADAR + key), key=key)
     item_id = f"sample-radar_{moment:%Y%m%d}"
     home = folder / item_id
     home.mkdir(parents=True, exist_ok=True)
     grid = Grid(epsg=frame.epsg, transform=frame.transform)
-    assets: dict[str, Json] = {}
-    for band, image in scene.bands.items():
-        path = home / f"{band}.tif"
-        write_cog(path, image, grid, nodata=float("nan"))
-        assets[band] = _describe_radar(band) | _place_asset(path, image, grid, frame.gsd_m)
+    assets = {
+        band: _describe_radar(band) | _write_band(home / f"{band}.tif", image, grid, frame.size_px)
+        for band, image in scene.bands.items()
+    }
     assets["thumbnail"] = _write_thumbnail(home, _paint_radar(scene.bands))
-    properties = {
-        "title": f"Radar sample scene of {moment:%d %B %Y}, {radar_pass.orbit_state}",
+    draft = ItemDraft(
+        collection="sample-radar",
+        id=item_id,
+        moment=moment,
+        grid=grid,
+        shape_yx=(frame.size_px, frame.size_px),
+        bounds_xy=(0, 0, frame.extent_m, frame.extent_m),
+        properties={
+            "title": f"Radar sample scene of {moment:%d %B %Y}, {radar_pass.orbit_state}",
+            **_describe_flight(radar_pass),
+            "terraloom:true_shift_px": list(radar_pass.true_shift_px),
+            "terraloom:true_affine_px": list(scene.true_affine_px),
+            "terraloom:seed": surface.town.seed,
+        },
+        assets=assets,
+    )
+    return _write_item(home, surface, draft)
+
+
+def _write_item(home: Path, surface: Surface, draft: ItemDraft) -> Json:
+    item = build_item(surface.town.frame, draft)
+    write_json(home / f"{draft.id}.json", item)
+    return item
+
+
+def _describe_sun(scene: OpticalScene) -> Json:
+    elevation, azimuth = scene.sun_deg
+    return {
+        "view:sun_elevation": round(elevation, 3),
+        "view:sun_azimuth": round(azimuth, 3),
+        "view:off_nadir": 0,
+    }
+
+
+def _describe_flight(radar_pass: RadarPass) -> Json:
+    return {
         "sar:instrument_mode": "IW",
         "sar:frequency_band": "C",
         "sar:center_frequency": 5.405,
@@ -114,24 +137,23 @@ def publish_radar(folder: Path, surface: Surface, radar_pass: RadarPass, *, key:
         "sat:orbit_state": radar_pass.orbit_state,
         "view:incidence_angle": radar_pass.incidence_deg,
         "view:azimuth": radar_pass.look_azimuth_deg,
-        "terraloom:true_shift_px": list(radar_pass.true_shift_px),
-        "terraloom:true_affine_px": list(scene.true_affine_px),
-        "terraloom:seed": surface.town.seed,
     }
-    side = frame.extent_m
-    draft = ItemDraft(
-        collection="sample-radar",
-        id=item_id,
-        moment=moment,
-        grid=grid,
-        shape_yx=(frame.size_px, frame.size_px),
-        bounds_xy=(0, 0, side, side),
-        properties=properties,
-        assets=assets,
-    )
-    item = build_item(frame, draft)
-    write_json(home / f"{item_id}.json", item)
-    return item
+
+
+def _write_band(path: Path, image: npt.NDArray[Any], grid: Grid, rows: int) -> Json:
+    """Write one band, coarser than ``grid`` where it has fewer than ``rows`` rows; describe the file."""
+    factor = rows // image.shape[0]
+    placed = Grid(epsg=grid.epsg, transform=_coarsen(grid.transform, factor))
+    nodata = float("nan") if image.dtype.kind == "f" else 0
+    write_cog(path, image, placed, nodata=nodata, classes=path.stem == "scl")
+    return {
+        "href": f"./{path.name}",
+        "type": _COG,
+        "gsd": placed.transform.a,
+        "proj:shape": list(image.shape),
+        "proj:transform": list(placed.transform)[:6],
+        **describe_file(path),
+    }
 
 
 def _coarsen(transform: Affine, factor: int) -> Affine:
@@ -171,17 +193,6 @@ def _describe_radar(band: str) -> Json:
     }
 
 
-def _place_asset(path: Path, image: npt.NDArray[Any], grid: Grid, gsd_m: float) -> Json:
-    return {
-        "href": f"./{path.name}",
-        "type": _COG,
-        "gsd": gsd_m,
-        "proj:shape": list(image.shape),
-        "proj:transform": list(grid.transform)[:6],
-        **describe_file(path),
-    }
-
-
 def _write_thumbnail(home: Path, picture: npt.NDArray[np.uint8]) -> Json:
     path = home / "thumbnail.png"
     write_picture(path, picture)
@@ -194,7 +205,7 @@ def _write_thumbnail(home: Path, picture: npt.NDArray[np.uint8]) -> Json:
     }
 
 
-def _paint_optical(bands: Mapping[str, npt.NDArray[np.uint16]]) -> npt.NDArray[np.uint8]:
+def _paint_optical(bands: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.uint8]:
     stack = np.dstack([bands[name] for name in ("red", "green", "blue")]).astype(np.float32)
     share = np.clip((stack - OFFSET_DN - 50) / 2300, 0, 1)
     return (255 * share**0.85).astype(np.uint8)

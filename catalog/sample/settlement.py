@@ -89,15 +89,18 @@ def _choose_mood(rng: np.random.Generator, cell: Polygon, distance: float, net: 
     if distance < 0.3:
         return "centre"
     station = Point(net.station_xy)
-    if distance > 0.45 and cell.area > 50000 and cell.distance(net.yard) < 150 and rng.random() < 0.7:
+    if distance > 0.45 and _is_roomy(cell) and cell.distance(net.yard) < 150 and rng.random() < 0.7:
         return "industry"
     if distance < 0.5 and cell.distance(station) < 500 and rng.random() < 0.5:
         return "centre"
     return (
-        str(rng.choice(["houses", "slabs", "industry"], p=[0.8, 0.13, 0.07]))
-        if cell.area > 50000
-        else "houses"
+        str(rng.choice(["houses", "slabs", "industry"], p=[0.8, 0.13, 0.07])) if _is_roomy(cell) else "houses"
     )
+
+
+def _is_roomy(cell: Polygon) -> bool:
+    """Tell whether a quarter is large and compact enough for halls."""
+    return cell.area > 50000 and 4 * np.pi * cell.area / cell.length**2 > 0.42
 
 
 def _choose_use(rng: np.random.Generator, block: Polygon, mood: str, land: Landscape) -> str:

@@ -92,7 +92,7 @@ def _paint_nature(
             cover = Cover.WOOD_NEEDLE if needle else Cover.WOOD_BROAD
             tags = {"landuse": "forest", "leaf_type": "needleleaved" if needle else "broadleaved"}
             yield Feature(cover=cover, geometry=stand, tags=tags, height_m=float(rng.uniform(12, 22)))
-    shore = sea.buffer(float(rng.uniform(26, 40))).difference(harbour.ground.buffer(5))
+    shore = _lay_beach(rng, sea).difference(shapely.union_all([harbour.ground, harbour.water.buffer(70)]))
     scrub = shore.buffer(28).intersection(land.world)
     yield Feature(cover=Cover.SCRUB, geometry=scrub, tags={"natural": "heath"}, height_m=1.0)
     yield Feature(
@@ -106,6 +106,16 @@ def _paint_nature(
         cover=Cover.RIVER, geometry=land.river_line, tags={"waterway": "river", "name": "Weft"}, width_m=4
     )
     yield Feature(cover=Cover.LAKE, geometry=land.lake, tags={"natural": "water", "water": "lake"})
+
+
+def _lay_beach(rng: np.random.Generator, sea: BaseGeometry) -> BaseGeometry:
+    """Lay sand along the shore, wide in some places, hardly any in others."""
+    line = np.full(60, sea.boundary, dtype=object)
+    spots = shapely.line_interpolate_point(line, rng.random(60), normalized=True)
+    wide = shapely.union_all(shapely.buffer(spots[:30], rng.uniform(120, 520, 30)))
+    wider = shapely.union_all(shapely.buffer(spots[30:], rng.uniform(60, 260, 30)))
+    strip = sea.buffer(9).union(sea.buffer(26).intersection(wide)).union(sea.buffer(48).intersection(wider))
+    return strip.buffer(14).buffer(-14)
 
 
 def _paint_lines(net: Network, roads: list[Road]) -> Iterable[Feature]:
@@ -144,7 +154,10 @@ def _turn(town: Town) -> Town:
     def angle(value: float) -> float:
         return (np.pi - value if mirrored else value) + quarters * np.pi / 2
 
-    moved = shapely.transform(np.array([f.geometry for f in town.features], dtype=object), move)
+    shapes = np.array([f.geometry for f in town.features], dtype=object)
+    moved = shapely.transform(shapes, move)
+    broken = ~shapely.is_valid(moved)
+    moved[broken] = shapely.make_valid(moved[broken])
     features = tuple(
         replace(feature, geometry=geometry, angle_rad=angle(feature.angle_rad))
         for feature, geometry in zip(town.features, moved, strict=True)

@@ -13,6 +13,7 @@ import uvicorn
 from brotli_asgi import BrotliMiddleware
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
+from pydantic import SecretStr
 from stac_fastapi.api.app import StacApi
 from stac_fastapi.extensions.bulk_transactions import BulkTransactionExtension
 from stac_fastapi.extensions.transaction.transaction import TransactionConformanceClasses
@@ -44,7 +45,6 @@ def create_app(
     token: str | None,
     title: str = "Terraloom",
     allowed_origins: Sequence[str] = (),
-    root_path: str = "",
 ) -> FastAPI:
     """Make the STAC API over one catalogue file.
 
@@ -53,7 +53,6 @@ def create_app(
         token: Bearer token that writes need; None serves read-only (every write is answered 403).
         title: Name on the landing page.
         allowed_origins: Web origins whose pages may read, e.g. ``https://browser.example.org``.
-        root_path: Path under which a proxy serves the API, e.g. ``/stac``; it appears in all links.
 
     Raises:
         ConfigError: not a catalogue, or an empty token.
@@ -61,7 +60,7 @@ def create_app(
     if token is not None and not token.strip():
         raise ConfigError("the write token is empty: set one, or none at all to serve read-only")
     catalogue = SqliteCatalogue(catalogue_path)
-    settings = _settings(title, root_path)
+    settings = _settings(title)
     api = StacApi(
         settings=settings,
         app=_bare_app(settings, catalogue),
@@ -88,18 +87,24 @@ def create_app(
     return app
 
 
-def run_server(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8081) -> None:
+def run_server(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8081, root_path: str = "") -> None:
     """Serve until interrupted (SIGINT or SIGTERM); open requests are answered first.
+
+    Args:
+        app: What ``create_app`` made.
+        host: Address to listen at.
+        port: Port to listen at.
+        root_path: Path that a proxy in front takes off, e.g. ``/stac``; it appears in all links.
 
     Raises:
         ConfigError: the address is taken or not this machine's.
     """
     with contextlib.closing(_listen(host, port)) as listener:
-        uvicorn.Server(_config(app)).run(sockets=[listener])
+        uvicorn.Server(_config(app, root_path)).run(sockets=[listener])
 
 
 @contextlib.contextmanager
-def serving(app: FastAPI, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+def serving(app: FastAPI, host: str = "127.0.0.1", port: int = 0, *, root_path: str = "") -> Iterator[str]:
     """Serve in a thread while the block runs; yields the base URL. Port 0 takes a free one.
 
     Raises:
@@ -107,7 +112,7 @@ def serving(app: FastAPI, host: str = "127.0.0.1", port: int = 0) -> Iterator[st
         TransientError: the server did not come up.
     """
     with contextlib.closing(_listen(host, port)) as listener:
-        server = uvicorn.Server(_config(app))
+        server = uvicorn.Server(_config(app, root_path))
         thread = threading.Thread(target=server.run, args=([listener],), name="stac-server", daemon=True)
         thread.start()
         try:
@@ -119,7 +124,7 @@ def serving(app: FastAPI, host: str = "127.0.0.1", port: int = 0) -> Iterator[st
             thread.join(timeout=_START_WAIT_S)
 
 
-def _settings(title: str, root_path: str) -> ApiSettings:
+def _settings(title: str) -> ApiSettings:
     # stated one by one: what is left out, stac-fastapi takes from the environment and from .env
     return ApiSettings(
         _env_file=None,  # type: ignore[call-arg]
@@ -131,7 +136,7 @@ def _settings(title: str, root_path: str) -> ApiSettings:
         enable_direct_response=False,
         openapi_url="/api",
         docs_url="/api.html",
-        root_path=root_path.rstrip("/"),
+        root_path="",  # the server states it with each request
     )
 
 
@@ -148,7 +153,6 @@ def _bare_app(settings: ApiSettings, catalogue: SqliteCatalogue) -> FastAPI:
         openapi_url=settings.openapi_url,
         docs_url=settings.docs_url,
         redoc_url=None,
-        root_path=settings.root_path,
         lifespan=lifespan,
     )
 
@@ -173,7 +177,7 @@ def _extensions(catalogue: SqliteCatalogue, *, writable: bool) -> list[ApiExtens
 def _middlewares(token: str | None, allowed_origins: Sequence[str]) -> list[Middleware]:
     """List middlewares, innermost first; CORS goes around all so that refusals can be read by pages, too."""
     middlewares = [
-        Middleware(WriteGuard, token=token),
+        Middleware(WriteGuard, token=None if token is None else SecretStr(token)),
         Middleware(BrotliMiddleware, minimum_size=_COMPRESS_FROM_BYTES, quality=3),
     ]
     if allowed_origins:
@@ -193,12 +197,13 @@ def _check_health(catalogue: SqliteCatalogue) -> dict[str, str | int]:
     return {"status": "UP", "collections": len(catalogue.get_collections())}
 
 
-def _config(app: FastAPI) -> uvicorn.Config:
+def _config(app: FastAPI, root_path: str) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         log_config=None,  # logging is the program's business
         access_log=False,
         server_header=False,
+        root_path=root_path.rstrip("/"),
         ws="none",
         timeout_graceful_shutdown=10,
     )
@@ -206,7 +211,8 @@ def _config(app: FastAPI) -> uvicorn.Config:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+    # asyncio turns off Nagle's waiting (40 ms an answer) only on sockets that say they are TCP
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

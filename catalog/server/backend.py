@@ -293,7 +293,7 @@ def _within(rows: Sequence[_Row], region: Region) -> list[_Row]:
     unsure = np.flatnonzero(~sure)
     if unsure.size:
         shapely.prepare(region.shape)
-        shapes = shapely.from_wkb([rows[index][8] for index in unsure])
+        shapes = shapely.from_wkb([row[8] for row, done in zip(rows, sure, strict=True) if not done])
         plain = np.array([shape is None for shape in shapes])
         shapes[plain] = shapely.box(*bounds[unsure[plain]].T)
         sure[unsure] = shapely.intersects(region.shape, shapes)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,13 +31,16 @@ class WriteGuard:
 
     Args:
         app: The application behind.
-        token: Bearer token that writes need; None refuses all writes.
+        token: Bearer token that writes need; None refuses all writes. Secret, because Starlette shows the
+            arguments of its middlewares.
         max_body_bytes: Largest body, as sent.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str | None, max_body_bytes: int = MAX_BODY_BYTES) -> None:
+    def __init__(
+        self, app: ASGIApp, *, token: SecretStr | None, max_body_bytes: int = MAX_BODY_BYTES
+    ) -> None:
         self._app = app
-        self._token = None if token is None else token.encode()
+        self._token = None if token is None else token.get_secret_value().encode()
         self._max_body_bytes = max_body_bytes
 
     def __repr__(self) -> str:

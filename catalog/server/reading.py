@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from typing import Any
 
 import attr
@@ -31,7 +30,6 @@ from catalog.server.requests import SearchBody, query_from_body, query_from_text
 from infra.errors import InputError
 
 _SEARCH_PARAMETERS = ("collections", "ids", "bbox", "intersects", "datetime", "limit", "token")
-_ITEMS_PARAMETERS = ("bbox", "datetime", "limit", "token")
 Parameter = str | int | None
 
 
@@ -70,7 +68,9 @@ class ReadClient(BaseCoreClient):
 
     def item_collection(self, collection_id: str, *, request: Request, **kwargs: Parameter) -> Response:
         """Answer ``GET /collections/{id}/items``."""
-        refuse_unknown(request, _ITEMS_PARAMETERS)
+        refuse_unknown(request)
+        if kwargs.pop("collections") not in (None, "", collection_id):
+            raise InputError(f"collections names others than {collection_id!r}: ask /search for several")
         self.catalogue.get_collection(
             collection_id
         )  # a search in an unknown collection is empty, this is 404
@@ -84,7 +84,7 @@ class ReadClient(BaseCoreClient):
 
     def get_search(self, *, request: Request, **kwargs: Parameter) -> Response:
         """Answer ``GET /search``."""
-        refuse_unknown(request, _SEARCH_PARAMETERS)
+        refuse_unknown(request)
         page = self.catalogue.search(query_from_text(kwargs))
         base_url = get_base_url(request)
         url = f"{base_url}search"
@@ -112,7 +112,7 @@ def answer(content: object, *, media_type: str = JSON, status: int = 200) -> Res
     return Response(content=text.encode(), media_type=media_type, status_code=status)
 
 
-def refuse_unknown(request: Request, known: Collection[str]) -> None:
+def refuse_unknown(request: Request) -> None:
     """Refuse parameters that would have no effect: an ignored filter finds too much and says nothing.
 
     Raises:
@@ -120,8 +120,9 @@ def refuse_unknown(request: Request, known: Collection[str]) -> None:
     """
     stated = [name for name, _ in request.query_params.multi_items()]
     for name in stated:
-        if name not in known:
-            raise InputError(f"parameter {name[:60]!r} is not known here: expected {', '.join(known)}")
+        if name not in _SEARCH_PARAMETERS:
+            expected = ", ".join(_SEARCH_PARAMETERS)
+            raise InputError(f"parameter {name[:60]!r} is not known here: expected {expected}")
         if stated.count(name) > 1:
             raise InputError(f"parameter {name!r} is stated {stated.count(name)} times: state it once")
 

@@ -27,16 +27,6 @@ DocumentBody = Annotated[dict[str, Any], Body()]
 
 
 @attr.s
-class ItemsParameters(CollectionUri):
-    """Parameters of ``GET /collections/{id}/items``."""
-
-    bbox: BboxText = attr.ib(default=None)
-    datetime: DatetimeText = attr.ib(default=None)
-    limit: LimitNumber = attr.ib(default=None)
-    token: TokenText = attr.ib(default=None)
-
-
-@attr.s
 class SearchParameters(APIRequest):
     """Parameters of ``GET /search``."""
 
@@ -47,6 +37,11 @@ class SearchParameters(APIRequest):
     datetime: DatetimeText = attr.ib(default=None)
     limit: LimitNumber = attr.ib(default=None)
     token: TokenText = attr.ib(default=None)
+
+
+@attr.s
+class ItemsParameters(CollectionUri, SearchParameters):
+    """Parameters of ``GET /collections/{id}/items``: those of a search, as pystac-client sends them."""
 
 
 class SearchBody(BaseModel):
@@ -67,42 +62,42 @@ class SearchBody(BaseModel):
 class PostItem(CollectionUri):
     """One item or a FeatureCollection of items."""
 
-    item: DocumentBody = attr.ib(default=None)
+    item: DocumentBody = attr.ib()
 
 
 @attr.s
 class PutItem(ItemUri):
     """A whole item."""
 
-    item: DocumentBody = attr.ib(default=None)
+    item: DocumentBody = attr.ib()
 
 
 @attr.s
 class PatchItem(ItemUri):
     """A JSON merge patch."""
 
-    patch: DocumentBody = attr.ib(default=None)
+    patch: DocumentBody = attr.ib()
 
 
 @attr.s
 class PostCollection(APIRequest):
     """A new collection."""
 
-    collection: DocumentBody = attr.ib(default=None)
+    collection: DocumentBody = attr.ib()
 
 
 @attr.s
 class PutCollection(CollectionUri):
     """A whole collection."""
 
-    collection: DocumentBody = attr.ib(default=None)
+    collection: DocumentBody = attr.ib()
 
 
 @attr.s
 class PatchCollection(CollectionUri):
     """A JSON merge patch."""
 
-    patch: DocumentBody = attr.ib(default=None)
+    patch: DocumentBody = attr.ib()
 
 
 def query_from_text(parameters: dict[str, Any]) -> SearchQuery:

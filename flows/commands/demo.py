@@ -7,20 +7,17 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catalog.sample.publish import SampleWorldConfig, write_sample_world
-from catalog.server.app import create_app, serving
 from flows.commands.map import EXIT_QUARANTINED, show
 from flows.commands.serve import embedded_catalogue
-from flows.params import MapAreaParams, parse_params
-from flows.summary import RunSummary
-from flows.terminal import watching_progress
-from infra.cluster import dashboard_link, running_cluster
-from infra.logging import configure_logging
 from infra.settings import DaskSettings, data_home, load_settings
+
+if TYPE_CHECKING:
+    from flows.params import MapAreaParams
+    from flows.summary import RunSummary
 
 
 def demo(
@@ -37,6 +34,8 @@ def demo(
     """
     from flows.map_area import map_area
     from flows.prefect_server import prefect_api
+    from flows.terminal import watching_progress
+    from infra.logging import configure_logging
 
     settings = load_settings(os.environ)
     configure_logging(settings.log_level)
@@ -54,6 +53,9 @@ def demo(
 
 
 def _sample_request(folder: Path) -> MapAreaParams:
+    from catalog.sample.publish import SampleWorldConfig, write_sample_world
+    from flows.params import parse_params
+
     world = write_sample_world(folder / "world", SampleWorldConfig())
     return parse_params(
         {
@@ -67,6 +69,9 @@ def _sample_request(folder: Path) -> MapAreaParams:
 
 
 def _keep_serving(summary: RunSummary, *, port: int, dask: DaskSettings) -> None:
+    from catalog.server.app import create_app, serving
+    from infra.cluster import dashboard_link, running_cluster
+
     catalogue = embedded_catalogue(load_settings(os.environ), summary.store)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,4 +1,8 @@
-"""Hold the commands that make cubes: map, ingest, plan."""
+"""Hold the commands that make cubes: map, ingest, plan.
+
+Each command imports what it needs when it is called: ``--help`` answers at once, and Dask workers, which
+import the main module again, start without the weight of commands they never run.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,16 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from catalog.receipts import read_cube_receipt
-from catalog.search import search_scenes
-from catalog.sources import resolve_source
-from flows.artifacts import plan_rows
-from flows.params import MapAreaParams, parse_params
-from flows.summary import RunSummary
-from flows.terminal import print_rows, print_summary, watching_progress
 from infra.errors import InputError
-from infra.logging import configure_logging
 from infra.settings import data_home, load_settings
-from infra.storage import open_storage
+
+if TYPE_CHECKING:
+    from flows.params import MapAreaParams
+    from flows.summary import RunSummary
 
 EXIT_QUARANTINED = 3
 
@@ -125,6 +124,8 @@ def plan(  # noqa: PLR0913 - the options are the command's contract
 def run_flow(flow: Callable[[MapAreaParams], RunSummary], params: MapAreaParams, *, as_json: bool) -> int:
     """Run a flow against a Prefect API, show it, and return the exit code."""
     from flows.prefect_server import prefect_api
+    from flows.terminal import watching_progress
+    from infra.logging import configure_logging
 
     settings = load_settings(os.environ)
     configure_logging(settings.log_level)
@@ -140,6 +141,8 @@ def run_flow(flow: Callable[[MapAreaParams], RunSummary], params: MapAreaParams,
 
 def show(summary: RunSummary, *, as_json: bool) -> None:
     """Print a summary for a script or for a person."""
+    from flows.terminal import print_summary
+
     if as_json:
         sys.stdout.write(json.dumps(summary.model_dump(mode="json")) + "\n")
     else:
@@ -147,7 +150,13 @@ def show(summary: RunSummary, *, as_json: bool) -> None:
 
 
 def _plan(params: MapAreaParams, *, as_json: bool) -> int:
+    from catalog.receipts import read_cube_receipt
+    from catalog.search import search_scenes
+    from catalog.sources import resolve_source
     from flows.ingest_scenes import plan_request
+    from flows.plan_table import plan_rows
+    from flows.terminal import print_rows
+    from infra.storage import open_storage
 
     scenes = search_scenes(
         resolve_source(params.source),
@@ -166,12 +175,16 @@ def _plan(params: MapAreaParams, *, as_json: bool) -> int:
         counts = {"planned": len(plans), "written": 0, "reused": len(standing), "grid": grid, "plan": rows}
         sys.stdout.write(json.dumps(counts) + "\n")
     else:
-        print_rows(f"{len(plans)} cubes, {len(standing)} of them stand already", rows)
+        shown = [{name: row[name] for name in ("cube", "scenes", "bands", "tiles", "state")} for row in rows]
+        size = f", each {rows[0]['size']} in {rows[0]['crs']}" if rows else ""
+        print_rows(f"{len(plans)} cubes, {len(standing)} of them stand already{size}", shown)
     return 0
 
 
 def _to_params(values: dict[str, Any]) -> MapAreaParams:
     """Turn a command's options into run parameters; refuse what is not well formed."""
+    from flows.params import MapAreaParams, parse_params
+
     chosen = {name: value for name, value in values.items() if name in MapAreaParams.model_fields}
     chosen["bbox"] = _numbers(chosen["bbox"])
     for name in ("collections", "bands", "steps"):

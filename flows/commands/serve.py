@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from catalog.server.app import create_app, run_server
 from infra.errors import InputError
 from infra.settings import Settings, catalogue_uri, data_home, load_settings
 from infra.storage import open_storage
@@ -28,6 +27,8 @@ def serve(
 
     Example: terraloom serve --store ./store --port 8081
     """
+    from catalog.server.app import create_app, run_server
+
     settings = load_settings(os.environ)
     path = embedded_catalogue(settings, store)
     token = settings.serve.token.get_secret_value() if settings.serve.token else None

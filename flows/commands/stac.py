@@ -21,7 +21,7 @@ def stac(
     from catalog.static import build_static_catalogue
 
     report = build_static_catalogue(folder, collection=collection, out=out)
-    for path, reason in report.skipped:
-        sys.stderr.write(f"left out {path}: {reason}\n")
-    sys.stdout.write(f"{report.catalog}: {report.items} items, {len(report.skipped)} files left out\n")
+    for skipped in report.skipped:
+        sys.stderr.write(f"left out {skipped.path}: {skipped.reason}\n")
+    sys.stdout.write(f"{report.path}: {len(report.items)} items, {len(report.skipped)} files left out\n")
     return 0

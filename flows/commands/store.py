@@ -10,10 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from catalog.client import open_catalogue
-from catalog.export import export_cogs
-from catalog.garbage import collect_garbage
-from catalog.server.filters import SearchQuery
 from infra.errors import InputError
 from infra.settings import catalogue_uri, data_home, load_settings
 from infra.storage import open_storage
@@ -31,6 +27,9 @@ def items(
 
     Example: terraloom items --store ./store --collection scenes --search "sentinel-2"
     """
+    from catalog.client import open_catalogue
+    from catalog.server.filters import SearchQuery
+
     settings = load_settings(os.environ)
     uri = catalogue_uri(settings, open_storage(store or settings.store).uri, data_home=data_home(os.environ))
     if "://" not in uri and not Path(uri).exists():
@@ -54,6 +53,8 @@ def export(
 
     Example: terraloom export sentinel-2-l2a-20240601-0123456789ab --store ./store --cog ./out
     """
+    from catalog.export import export_cogs
+
     settings = load_settings(os.environ)
     for path in export_cogs(open_storage(store or settings.store), item, cog):
         sys.stdout.write(f"{path}\n")
@@ -68,6 +69,8 @@ def gc(
 
     Example: terraloom gc --store ./store --dry-run
     """
+    from catalog.garbage import collect_garbage
+
     settings = load_settings(os.environ)
     swept = collect_garbage(open_storage(store or settings.store), dry_run=dry_run)
     verb = "would remove" if dry_run else "removed"

@@ -16,11 +16,11 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rio_cogeo import cog_validate
 
+from catalog.grid import level_grid
 from catalog.previews import (
     PREVIEW_CHANNELS,
     choose_preview_level,
     choose_rgb,
-    level_grid,
     render_rgba,
     render_thumbnail,
     write_preview_cog,
