@@ -87,8 +87,8 @@ def _write_plain(group: zarr.Group, array: zarr.Array[Any], path: Path) -> None:
         blockysize=512,
         BIGTIFF="IF_SAFER",
     ) as file:
-        file.scales = (float(attributes.get("scale_factor", 1.0)),)
-        file.offsets = (float(attributes.get("add_offset", 0.0)),)
+        file.scales = (float(str(attributes.get("scale_factor", 1.0))),)
+        file.offsets = (float(str(attributes.get("add_offset", 0.0))),)
         file.set_band_description(1, array.basename)
         edge = (array.shards or array.chunks)[0]
         for row in range(0, rows, edge):

@@ -49,7 +49,8 @@ def collect_garbage(storage: Storage, *, dry_run: bool) -> Swept:
 
 
 def _read_leases(storage: Storage) -> tuple[list[str], list[str]]:
-    live, dead = [], []
+    live: list[str] = []
+    dead: list[str] = []
     for run in storage.list_folders("runs"):
         path = f"runs/{run}/lease.json"
         if storage.exists(path):

@@ -90,7 +90,7 @@ def prefect_api(named: str | None, *, home: Path) -> Iterator[PrefectServer | No
             seconds overlap with other work; ``wait_ready`` waits for it.
         home: Folder of the server's database, kept between runs: its set-up is paid once.
     """
-    server = _start(home) if named is None else None
+    server = start_server(home) if named is None else None
     url = named or (server.api_url if server else "")
     # The environment is for processes started from here; this one has read its settings already.
     os.environ.update(_QUIET | {"PREFECT_API_URL": url})
@@ -112,7 +112,12 @@ def _stop(server: PrefectServer) -> None:
         server.stop()
 
 
-def _start(home: Path) -> PrefectServer:
+def start_server(home: Path) -> PrefectServer:
+    """Start a loopback server in the background; it ends with this process, however that ends.
+
+    Args:
+        home: Folder of its database and its log.
+    """
     home.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     command = [

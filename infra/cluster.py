@@ -87,7 +87,7 @@ def run_units(
     futures = client.map(function, units, pure=False)
     unit_of = {future.key: unit for future, unit in zip(futures, units, strict=True)}
     try:
-        for future in as_completed(futures):
+        for future in as_completed(futures, loop=client.loop):
             yield unit_of[future.key], _outcome(future)
             future.release()
     finally:

@@ -57,7 +57,7 @@ def fill_value(band: Band) -> float | int:
     """
     kind = np.dtype(band.dtype)
     if band.nodata is None:
-        return float("nan") if kind.kind == "f" else int(np.iinfo(kind).min)
+        return float("nan") if kind.kind in "fc" else int(np.iinfo(kind).min)
     value = float(band.nodata)
     return value if kind.kind == "f" else int(value)
 

@@ -123,8 +123,10 @@ def _light_ground(surface: Surface, palette: Palette, sun_deg: tuple[float, floa
         field, (1 - green) * 0.10 * surface.broad + 0.035 * surface.patch, 0.04 * surface.patch
     )
     shadow = cast_shadows(surface.height_m, cell_m=frame.fine_m, elevation_deg=elevation, azimuth_deg=azimuth)
-    smooth = blur(surface.ground_m, 3.0)
-    light = light_slopes(smooth, cell_m=frame.fine_m, elevation_deg=elevation, azimuth_deg=azimuth)
+    # the relief is smooth: lighting it on whole pixels is enough
+    smooth = shrink(blur(surface.ground_m, 3.0))
+    light = light_slopes(smooth, cell_m=frame.gsd_m, elevation_deg=elevation, azimuth_deg=azimuth)
+    light = np.asarray(cv2.resize(light, owner.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
     return _Ground(
         green=green.astype(np.float32),
         bright=np.clip(bright, 0.35, 2.2).astype(np.float32),

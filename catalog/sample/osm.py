@@ -44,6 +44,12 @@ class OsmDraft:
         if geometry.geom_type == "Point":
             self._node_tags[self._to_nodes(shapely.get_coordinates(geometry))[0]] = tags
             return
+        if geometry.geom_type == "LineString":
+            self._add_way(shapely.get_coordinates(geometry), tags)
+            return
+        if isinstance(geometry, Polygon) and not geometry.interiors:
+            self._add_way(shapely.get_coordinates(geometry.exterior), tags)
+            return
         polygons = list(iterate_polygons(geometry, min_m2=1.0))
         for line in iterate_lines(geometry, min_m=0.5):
             self._add_way(shapely.get_coordinates(line), tags)

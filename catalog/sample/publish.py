@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import math
@@ -30,6 +31,8 @@ GENERATOR_VERSION = 1
 """Raised whenever the same configuration would give other bytes."""
 COLLECTIONS = ("sample-optical", "sample-radar")
 _STAMP = "sample-world.json"
+_LOCK = ".sample-world.lock"
+_DRAFT = ".sample-draft-"
 _ENTRIES = (*COLLECTIONS, "town.osm", "truth.tif", "catalog.json", _STAMP)
 """All that is ever written or replaced, the stamp last."""
 
@@ -84,15 +87,25 @@ def write_sample_world(folder: Path, config: SampleWorldConfig = SampleWorldConf
     frame = place_frame(config.origin_lonlat, size_px=config.size_px, gsd_m=config.gsd_m)
     if not _holds(folder, digest):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".sample-", dir=folder) as name:
-            draft = Path(name)
-            _write_all(draft, frame, config)
-            write_json(
-                draft / _STAMP, {"config": asdict(config), "generator": GENERATOR_VERSION, "digest": digest}
-            )
-            _move_in(draft, folder)
-        logger.info("Wrote the sample world %s to %s.", digest[:12], folder)
+        with (folder / _LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # whoever held the lock before may have written this very world
+            if not _holds(folder, digest):
+                _rewrite(folder, frame, config, digest)
     return _describe(folder, frame, config)
+
+
+def _rewrite(folder: Path, frame: Frame, config: SampleWorldConfig, digest: str) -> None:
+    """Draw into a draft folder, then move everything in; drafts of killed runs are swept."""
+    for stale in folder.glob(f"{_DRAFT}*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_DRAFT, dir=folder) as name:
+        draft = Path(name)
+        _write_all(draft, frame, config)
+        stamp = {"config": asdict(config), "generator": GENERATOR_VERSION, "digest": digest}
+        write_json(draft / _STAMP, stamp)
+        _move_in(draft, folder)
+    logger.info("Wrote the sample world %s to %s.", digest[:12], folder)
 
 
 def _check(config: SampleWorldConfig) -> None:
@@ -160,7 +173,11 @@ def _describe(folder: Path, frame: Frame, config: SampleWorldConfig) -> SampleWo
         osm=folder / "town.osm",
         bbox=(float(lon[1]), float(lat[1]), float(lon[2]), float(lat[2])),
         datetime=f"{first.isoformat()}T00:00:00Z/{last.isoformat()}T23:59:59Z",
-        collections=COLLECTIONS,
+        collections=tuple(
+            name
+            for name, count in zip(COLLECTIONS, (config.optical_dates, config.radar_dates), strict=True)
+            if count
+        ),
         truth=folder / "truth.tif",
     )
 

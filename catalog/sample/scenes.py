@@ -19,6 +19,21 @@ from catalog.sample.ships import place_ships
 from catalog.sample.stac import OPTICAL_BANDS, ItemDraft, Json, build_item, write_json
 from catalog.sample.surface import Surface
 
+SCL_NAMES = (
+    "no data",
+    "saturated or defective",
+    "dark area",
+    "cloud shadow",
+    "vegetation",
+    "not vegetated",
+    "water",
+    "unclassified",
+    "cloud of medium probability",
+    "cloud of high probability",
+    "thin cirrus",
+    "snow or ice",
+)
+"""Meaning of the stored numbers of ``scl``, 0 to 11."""
 _COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 _SHIP_KEY_RADAR = 1000  # radar dates have ships of their own
 
@@ -50,10 +65,11 @@ def _write_tile(
     home.mkdir(parents=True, exist_ok=True)
     transform = Affine(frame.gsd_m, 0, frame.west_m + first * frame.gsd_m, 0, -frame.gsd_m, frame.north_m)
     grid = Grid(epsg=frame.epsg, transform=transform)
-    images: dict[str, npt.NDArray[Any]] = {
-        band: image[:, first * image.shape[1] // frame.size_px : last * image.shape[1] // frame.size_px]
-        for band, image in {**scene.bands, "scl": scene.classes}.items()
-    }
+    whole: dict[str, npt.NDArray[Any]] = {**scene.bands, "scl": scene.classes}
+    images: dict[str, npt.NDArray[Any]] = {}
+    for band, image in whole.items():
+        factor = frame.size_px // image.shape[1]
+        images[band] = image[:, first // factor : last // factor]
     assets = {
         band: _describe_optical(band) | _write_band(home / f"{band}.tif", image, grid, frame.size_px)
         for band, image in images.items()
@@ -168,6 +184,10 @@ def _describe_optical(band: str) -> Json:
             "data_type": "uint8",
             "nodata": 0,
             "bands": [{"name": "scl"}],
+            "classification:classes": [
+                {"value": value, "name": name.replace(" ", "_"), "description": name.capitalize()}
+                for value, name in enumerate(SCL_NAMES)
+            ],
         }
     return {
         "title": f"Surface reflectance, {band}",

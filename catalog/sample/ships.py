@@ -62,6 +62,6 @@ def _build_ship(
     hull = Polygon([spot + u * a * length_m + v * b * beam for a, b in outline])
     wake: BaseGeometry = Polygon()
     if moving:
-        trail = LineString([spot - u * 0.5 * length_m, spot - u * length_m * rng.uniform(3, 7)])
+        trail = LineString([spot - u * 0.5 * length_m, spot - u * length_m * rng.uniform(2, 5)])
         wake = trail.buffer(max(beam * 0.35, 5.0), cap_style="flat")
     return Ship(hull=hull, wake=wake, bright=float(rng.uniform(0.55, 1.0)))

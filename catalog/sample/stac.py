@@ -18,7 +18,7 @@ Json = dict[str, Any]
 _EXTENSION = "https://stac-extensions.github.io/{}/schema.json"
 _SHARED = ("projection/v2.0.0", "raster/v2.0.0", "file/v2.1.0", "view/v1.0.0")
 EXTENSIONS = {
-    "sample-optical": (*_SHARED, "eo/v2.0.0"),
+    "sample-optical": (*_SHARED, "eo/v2.0.0", "classification/v2.0.0"),
     "sample-radar": (*_SHARED, "sar/v1.0.0", "sat/v1.0.0"),
 }
 PLATFORM = {

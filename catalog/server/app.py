@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -87,19 +87,28 @@ def create_app(
     return app
 
 
-def run_server(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8081, root_path: str = "") -> None:
+def run_server(
+    app: FastAPI,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8081,
+    root_path: str = "",
+    announce: Callable[[str], None] = lambda _url: None,
+) -> None:
     """Serve until interrupted (SIGINT or SIGTERM); open requests are answered first.
 
     Args:
         app: What ``create_app`` made.
         host: Address to listen at.
-        port: Port to listen at.
+        port: Port to listen at; 0 takes a free one.
         root_path: Path that a proxy in front takes off, e.g. ``/stac``; it appears in all links.
+        announce: Told the base URL once the address is ours.
 
     Raises:
         ConfigError: the address is taken or not this machine's.
     """
     with contextlib.closing(_listen(host, port)) as listener:
+        announce(_url_of(listener, host))
         uvicorn.Server(_config(app, root_path)).run(sockets=[listener])
 
 
@@ -117,8 +126,7 @@ def serving(app: FastAPI, host: str = "127.0.0.1", port: int = 0, *, root_path: 
         thread.start()
         try:
             _wait_until_started(server, thread)
-            shown = f"[{host}]" if ":" in host else host
-            yield f"http://{shown}:{listener.getsockname()[1]}"
+            yield _url_of(listener, host)
         finally:
             server.should_exit = True
             thread.join(timeout=_START_WAIT_S)
@@ -224,6 +232,11 @@ def _listen(host: str, port: int) -> socket.socket:
             port=port,
         ) from exc
     return listener
+
+
+def _url_of(listener: socket.socket, host: str) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listener.getsockname()[1]}"
 
 
 def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:

@@ -257,7 +257,7 @@ def _after_clauses(after: Key | None, parameters: dict[str, Any], drive: Drive) 
         return []
     parameters |= {"after_us": after[0], "after_collection": after[1], "after_id": after[2]}
     if drive is Drive.COLLECTION:  # one collection only: compare what its index is sorted by
-        return ["(start_us, id) <= (:after_us, :after_id)"]
+        return ["(start_us, id) < (:after_us, :after_id)"]
     return ["(start_us, collection, id) < (:after_us, :after_collection, :after_id)"]
 
 

@@ -69,10 +69,13 @@ def map_command(  # noqa: PLR0913 - the options are the command's contract
     Example: terraloom map --source earth-search --collections sentinel-2-l2a --bbox 13.3,52.4,13.5,52.6
     --datetime 2024-06-01/2024-06-10 --bands red,green,blue,nir --store ./store
     """
+    params = _to_params(locals())
+    if dry_run:
+        return _plan(params, as_json=as_json)
+    # Only now: what Prefect takes to import is not spent on a request that is refused.
     from flows.map_area import map_area
 
-    params = _to_params(locals())
-    return _plan(params, as_json=as_json) if dry_run else run_flow(map_area, params, as_json=as_json)
+    return run_flow(map_area, params, as_json=as_json)
 
 
 def ingest(  # noqa: PLR0913 - the options are the command's contract
@@ -96,9 +99,10 @@ def ingest(  # noqa: PLR0913 - the options are the command's contract
     Example: terraloom ingest --source ./catalogue --collections scenes --bbox 13.3,52.4,13.5,52.6
     --datetime 2024-06-01/.. --store ./store
     """
+    params = _to_params(locals())
     from flows.ingest_scenes import ingest_scenes
 
-    return run_flow(ingest_scenes, _to_params(locals()), as_json=as_json)
+    return run_flow(ingest_scenes, params, as_json=as_json)
 
 
 def plan(  # noqa: PLR0913 - the options are the command's contract

@@ -35,9 +35,12 @@ def serve(
     app = create_app(path, token=token, allowed_origins=settings.serve.allowed_origins)
     address = host or settings.serve.host
     number = settings.serve.port if port is None else port
-    sys.stdout.write(f"STAC API of {path} at http://{address}:{number}/ (Ctrl-C stops)\n")
-    sys.stdout.flush()
-    run_server(app, host=address, port=number)
+
+    def announce(url: str) -> None:
+        sys.stdout.write(f"STAC API of {path} at {url}/ (Ctrl-C stops)\n")
+        sys.stdout.flush()
+
+    run_server(app, host=address, port=number, announce=announce)
     return 0
 
 

@@ -64,12 +64,13 @@ def test_same_seed_gives_the_same_bytes(world: SampleWorld, tmp_path: Path) -> N
 
 
 def test_unfinished_world_is_redone_and_foreign_files_stay(world: SampleWorld, tmp_path: Path) -> None:
-    config = SampleWorldConfig(size_px=128, optical_dates=1, radar_dates=1, seed=3)
+    config = SampleWorldConfig(size_px=128, optical_dates=1, radar_dates=0, seed=3)
     (tmp_path / "notes.txt").write_text("mine")
     written = write_sample_world(tmp_path, config)
     before = _digest_tree(tmp_path)
     (tmp_path / "sample-world.json").unlink()
     written.osm.write_text("half")
+    (tmp_path / ".sample-draft-dead").mkdir()
     assert write_sample_world(tmp_path, config) == written
     assert _digest_tree(tmp_path) == before
     assert sha256_of_file(written.osm) != sha256_of_file(world.osm), "another seed is another town"
