@@ -38,7 +38,7 @@ test: check
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 chaos: install
-	$(BIN)/pytest -m chaos --override-ini 'addopts=--import-mode=importlib --strict-markers -ra' tests/e2e $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not bench" tests/e2e/test_chaos.py $(PYTEST_ARGS)
 
 bench: install
 	$(BIN)/python -m tests.bench.ingest $(ARGS)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
+from catalog.gdal import cog_environment
 from catalog.plan import band_of
-from catalog.readers.gdal import cog_environment
 from catalog.records import Band, CubePlan
 from infra.errors import AppError, ConfigError, DataError
 from infra.storage import Storage

@@ -38,7 +38,7 @@ from infra.errors import InputError
 Kind = Literal["true_colour", "false_colour", "radar", "grey", "classes"]
 Rgba = NDArray[np.uint8]
 
-PREVIEW_MAX_PX = 2048
+PREVIEW_MAX_PX = 1024
 """Longest side of the level a preview is made from, pixels."""
 PREVIEW_CHANNELS = ("preview/red", "preview/green", "preview/blue")
 """Keys of the preview's channels in :func:`write_preview_cog`'s statistics."""
@@ -306,7 +306,7 @@ def _choose_size(size: tuple[int, int], max_px: int) -> tuple[int, int]:
 
 
 def choose_preview_level(grid: Grid, levels: int) -> int:
-    """Choose the resolution level to draw: the finest whose longer side is ≤ 2048 px, else the coarsest."""
+    """Choose the resolution level to draw: the finest whose longer side is ≤ 1024 px, else the coarsest."""
     fitting = (level for level in range(levels) if max(level_shape(grid, level)) <= PREVIEW_MAX_PX)
     return next(fitting, levels - 1)
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import rasterio
 
 from catalog.asset_bands import to_nodata
-from catalog.readers.gdal import cog_environment
+from catalog.gdal import cog_environment
 from catalog.signing import sign, unsigned
 from infra.errors import AppError, DataError
 

@@ -82,13 +82,14 @@ class Scene:
     def digest(self) -> str:
         """Identify the scene's pixels as far as its metadata can: 64 hexadecimal digits.
 
-        A stated checksum stands for the file, so a moved copy is the same input; otherwise the unsigned
-        href does, with the source's own version.
+        A stated checksum stands for the file, so a moved copy is the same input, whatever its catalogue
+        says of versions; otherwise the unsigned href does, with the source's own version.
         """
         files = [
             [b.name, b.checksum or b.href, b.index, b.dtype, b.nodata, b.scale, b.offset] for b in self.bands
         ]
-        return sha256_of_json([self.collection, self.id, self.version, files])
+        version = None if all(band.checksum for band in self.bands) else self.version
+        return sha256_of_json([self.collection, self.id, version, files])
 
 
 @dataclass(frozen=True, kw_only=True)

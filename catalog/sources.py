@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from catalog.profiles import (
@@ -99,15 +99,26 @@ PRESETS: dict[str, Source] = {
 """Catalogues by name. ``local`` is no fixed place: any path is one."""
 
 
-def resolve_source(text: str) -> Source:
+def resolve_source(text: str, *, extra_roots: Iterable[str] = (), extra_hosts: Iterable[str] = ()) -> Source:
     """Find the catalogue a user means.
 
     Args:
         text: Preset name, http(s) URL, or path of a catalogue folder or JSON file (also ``local:PATH``).
+        extra_roots: Folders the user trusts besides the catalogue's own.
+        extra_hosts: Hosts the user trusts besides the catalogue's own.
 
     Raises:
         InputError: no such preset or path; the nearest preset is named.
     """
+    source = _find_source(text)
+    return replace(
+        source,
+        extra_roots=(*source.extra_roots, *extra_roots),
+        extra_hosts=(*source.extra_hosts, *extra_hosts),
+    )
+
+
+def _find_source(text: str) -> Source:
     if text in PRESETS:
         return PRESETS[text]
     if text.startswith(("http://", "https://")):

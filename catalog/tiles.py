@@ -58,7 +58,7 @@ def _make_tile(storage: Storage, plan: CubePlan, tile: Tile) -> TileReceipt:
     geobox = tile_geobox(plan.grid, tile)
     expected = covered_fraction([scene.geometry for scene in plan.group.scenes], geobox)
     store = RecordingStore(storage, f"{plan.path}/{CUBE_FOLDER}")
-    root = zarr.open_group(store, mode="r+", zarr_format=3, use_consolidated=False)
+    root = zarr.open_group(store, mode="r+", zarr_format=3, use_consolidated=True)
     valid_fraction: dict[str, float] = {}
     moments: dict[str, Moments | None] = {}
     dropped = _dropped_pixels(plan, tile)

@@ -10,18 +10,19 @@ from typing import Any
 from prefect import flow
 from prefect.futures import PrefectFuture
 
-from catalog.grid import plan_grid
-from catalog.plan import plan_cubes
 from catalog.preflight import check_local_files, check_space
 from catalog.receipts import read_cube_receipt
-from catalog.records import CubePlan, ReadOptions, Scene
+from catalog.records import CubePlan
+from catalog.sources import resolve_source
 from flows.artifacts import announce_items, announce_plan, follow_cubes
 from flows.params import MapAreaParams
+from flows.planning import plan_request
 from flows.runners import make_task_runner
 from flows.runs import RunFolder, RunPlaces, find_places, new_run
 from flows.summary import Quarantine, RunSummary
-from infra.cluster import running_cluster
+from infra.cluster import reach_scheduler, running_cluster
 from infra.errors import AppError, ConfigError, InputError
+from infra.settings import SourcesSettings
 from infra.storage import Storage, open_storage
 from tasks.publish_items import publish_items
 from tasks.reconcile_run import reconcile_run
@@ -48,10 +49,12 @@ def ingest_scenes(params: MapAreaParams) -> RunSummary:
     """
     started = time.perf_counter()
     places = find_places(params.store)
-    plans = plan_request(params, search_scenes(**search_arguments(params)))
+    plans = plan_request(params, search_scenes(**_search_arguments(params, places.settings.sources)))
     storage = open_storage(params.store)
     todo = [plan for plan in plans if read_cube_receipt(storage, plan) is None]
     broken = refuse_early(storage, params, todo)
+    if todo:
+        reach_scheduler(places.settings.dask)
     run = new_run(storage, params)
     announce_plan(plans, reused={plan.id for plan in plans} - {plan.id for plan in todo})
     with run:
@@ -61,25 +64,6 @@ def ingest_scenes(params: MapAreaParams) -> RunSummary:
             raise failure
         summary = _publish(params, places, run, plans, [*broken, *made])
         return run.finish(summary.model_copy(update={"seconds": time.perf_counter() - started}))
-
-
-def search_arguments(params: MapAreaParams) -> dict[str, Any]:
-    """Return the arguments of ``tasks.search_scenes`` for a request."""
-    return {
-        "source": params.source,
-        "collections": params.collections,
-        "bbox": params.bbox,
-        "datetime_range": params.datetime,
-        "bands": params.bands,
-        "max_scenes": params.max_scenes,
-    }
-
-
-def plan_request(params: MapAreaParams, scenes: Sequence[Scene]) -> list[CubePlan]:
-    """Plan the cubes of a request; the same request and scenes give the same plan."""
-    grid = plan_grid(params.bbox, resolution_m=params.resolution_m, crs=params.crs, shard_px=params.shard_px)
-    options = ReadOptions(loader=params.loader, resampling=params.resampling, mask=params.mask)
-    return plan_cubes(scenes, grid, bands=params.bands, options=options)
 
 
 def refuse_early(storage: Storage, params: MapAreaParams, todo: Sequence[CubePlan]) -> list[CubeOutcome]:
@@ -103,6 +87,18 @@ def refuse_early(storage: Storage, params: MapAreaParams, todo: Sequence[CubePla
         for plan in todo
         if (bad := [b.href for scene in plan.group.scenes for b in scene.bands if b.href in complaints])
     ]
+
+
+def _search_arguments(params: MapAreaParams, trusted: SourcesSettings) -> dict[str, Any]:
+    source = resolve_source(params.source, extra_roots=trusted.extra_roots, extra_hosts=trusted.extra_hosts)
+    return {
+        "source": source,
+        "collections": params.collections,
+        "bbox": params.bbox,
+        "datetime_range": params.datetime,
+        "bands": params.bands,
+        "max_scenes": params.max_scenes,
+    }
 
 
 def _without(todo: Sequence[CubePlan], broken: Sequence[CubeOutcome]) -> list[CubePlan]:

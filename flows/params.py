@@ -127,9 +127,13 @@ def _first_complaint(exc: ValidationError) -> str:
         return cause.message
     place = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(place, MapAreaParams.model_fields, n=1)
+        near = difflib.get_close_matches(str(place), list(MapAreaParams.model_fields), n=1)
         hint = f"did you mean {near[0]}?" if near else f"valid: {', '.join(MapAreaParams.model_fields)}"
         return f"parameter {place!r} is unknown; {hint}"
+    if error["type"] == "missing":
+        return (
+            f"parameter {place!r} is required; {MapAreaParams.model_fields[str(error['loc'][0])].description}"
+        )
     if place.startswith("steps"):
         return _step_complaint(str(error["input"]))
     return f"{place} {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

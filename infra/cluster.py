@@ -65,6 +65,16 @@ def running_cluster(settings: DaskSettings, *, report: Path | None = None) -> It
             client.close()
 
 
+def reach_scheduler(settings: DaskSettings) -> None:
+    """See that the scheduler that settings name answers; nothing to do where a LocalCluster will be started.
+
+    Raises:
+        ConfigError: it does not, or its workers run other code.
+    """
+    if settings.address is not None:
+        _check_same_code(_client(_named_scheduler(settings, settings.address)))
+
+
 def dashboard_link(address: ClusterAddress) -> str:
     """Return the URL of the cluster's dashboard."""
     return str(_client(address).dashboard_link)
@@ -110,12 +120,7 @@ def _outcome(future: Any) -> Any:  # noqa: ANN401 - distributed is untyped
 @contextmanager
 def _scheduler(settings: DaskSettings) -> Iterator[ClusterAddress]:
     if settings.address is not None:
-        yield ClusterAddress(
-            scheduler=settings.address,
-            tls_ca_file=_text(settings.tls_ca_file),
-            tls_cert_file=_text(settings.tls_cert_file),
-            tls_key_file=_text(settings.tls_key_file),
-        )
+        yield _named_scheduler(settings, settings.address)
         return
     port = settings.dashboard_port if _is_free(settings.dashboard_port) else 0
     with LocalCluster(
@@ -127,6 +132,15 @@ def _scheduler(settings: DaskSettings) -> Iterator[ClusterAddress]:
         silence_logs=logging.CRITICAL,
     ) as cluster:
         yield ClusterAddress(scheduler=cluster.scheduler_address)
+
+
+def _named_scheduler(settings: DaskSettings, address: str) -> ClusterAddress:
+    return ClusterAddress(
+        scheduler=address,
+        tls_ca_file=_text(settings.tls_ca_file),
+        tls_cert_file=_text(settings.tls_cert_file),
+        tls_key_file=_text(settings.tls_key_file),
+    )
 
 
 @lru_cache(maxsize=4)

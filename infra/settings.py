@@ -21,11 +21,13 @@ from infra.errors import ConfigError
 PREFIX = "TERRALOOM_"
 _NOT_SETTINGS = frozenset({"TERRALOOM_CONFIG", "TERRALOOM_REAL_DATA"})
 _DEFAULT_FILE = "terraloom.toml"
+_LISTS = frozenset({"allowed_origins", "extra_roots", "extra_hosts"})
 CATALOGUE_NAME = "catalogue.sqlite"
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Tokens are settings too: a value must not come out with the traceback of a complaint about it.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class DaskSettings(_Frozen):
@@ -63,6 +65,15 @@ class CatalogueSettings(_Frozen):
     token: SecretStr | None = None
 
 
+class SourcesSettings(_Frozen):
+    """Say what catalogues may make us read beyond their own place (``infra.urls``)."""
+
+    extra_roots: tuple[str, ...] = ()
+    """Folders that local catalogues may name files below."""
+    extra_hosts: tuple[str, ...] = ()
+    """Hosts, e.g. ``tiles.example.org``, trusted whatever address they resolve to."""
+
+
 class Settings(_Frozen):
     """Hold every process setting."""
 
@@ -74,6 +85,7 @@ class Settings(_Frozen):
     dask: DaskSettings = DaskSettings()
     serve: ServeSettings = ServeSettings()
     catalogue: CatalogueSettings = CatalogueSettings()
+    sources: SourcesSettings = SourcesSettings()
 
 
 def catalogue_uri(settings: Settings, store_uri: str, *, data_home: Path) -> str:
@@ -119,7 +131,8 @@ def load_settings(environ: Mapping[str, str], *, folder: Path | None = None) -> 
     except ValidationError as exc:
         first = exc.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"setting {place} = {first.get('input')!r}: {first['msg'].lower()}") from exc
+        shown = "(hidden)" if place.endswith("token") else repr(first.get("input"))
+        raise ConfigError(f"setting {place} = {shown}: {first['msg'].lower()}") from exc
 
 
 def _read_toml(environ: Mapping[str, str], folder: Path) -> dict[str, Any]:
@@ -165,4 +178,4 @@ def _set_nested(target: dict[str, Any], path: list[str], value: str) -> None:
             raise ConfigError(f"{PREFIX}{'__'.join(path).upper()}: {name} is a single value, not a section")
         target = inner
     # Lists are comma-separated in the environment.
-    target[path[-1]] = value.split(",") if path[-1] == "allowed_origins" else value
+    target[path[-1]] = value.split(",") if path[-1] in _LISTS else value

@@ -25,7 +25,14 @@ from obstore.store import S3Store
 from infra.errors import AppError, ConfigError, InputError, NotFoundError, TransientError
 
 _PART_SUFFIX = ".part"
-_CREDENTIAL_REQUESTS = ("iam", "credential", "access denied", "invalidaccesskeyid", "signaturedoesnotmatch")
+_CREDENTIAL_REQUESTS = (
+    "latest/api/token",  # the machine's metadata service, asked when the environment holds no keys
+    "iam",
+    "credential",
+    "access denied",
+    "invalidaccesskeyid",
+    "signaturedoesnotmatch",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +154,10 @@ class LocalStorage:
         target = self._path(path)
         with _local_errors(target):
             part = _write_part(target, data)
-            part.replace(target)
+            try:
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
 
     def write_if_absent(self, path: str, data: bytes) -> bool:
         """Write a file whole unless there is one; a hard link makes the check and the write one step."""

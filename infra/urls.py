@@ -179,7 +179,7 @@ class UrlPolicy:
             path = Path(unquote(str(path)))  # a relative href is a URI reference; most writers do not encode
         resolved = path.resolve()
         if not any(resolved.is_relative_to(root) for root in self.roots):
-            mend = "move it there, or allow its folder in extra_roots"
+            mend = "move it there, or name its folder in the setting sources.extra_roots"
             raise _refusal(href, f"{resolved} is outside the catalogue's folder {self.roots[0]}", mend)
         if resolved.suffix.lower() == ".vrt":
             raise _refusal(

@@ -9,13 +9,13 @@ from prefect import task
 from catalog.grid import BoundsLonLat
 from catalog.records import Scene
 from catalog.search import search_scenes as find_scenes
-from catalog.sources import resolve_source
+from catalog.sources import Source
 from tasks.policies import NETWORK
 
 
 @task(**NETWORK)
 def search_scenes(
-    source: str,
+    source: Source,
     *,
     collections: Sequence[str],
     bbox: BoundsLonLat,
@@ -26,7 +26,7 @@ def search_scenes(
     """Search a source; see ``catalog.search.search_scenes``.
 
     Args:
-        source: Preset, URL or path.
+        source: Where to look, from ``catalog.sources.resolve_source``.
         collections: Collection ids.
         bbox: W, S, E, N degrees.
         datetime_range: Interval ``A/B``.
@@ -37,7 +37,7 @@ def search_scenes(
         Scenes sorted by time and id: hrefs and numbers, no pixels.
     """
     return find_scenes(
-        resolve_source(source),
+        source,
         collections=collections,
         bbox=bbox,
         datetime_range=datetime_range,

@@ -14,7 +14,8 @@ import stackstac
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
-from catalog.readers.gdal import COG_OPTIONS, cog_environment
+from catalog.gdal import COG_OPTIONS, cog_environment
+from catalog.probe import probe_file
 from catalog.readers.protocol import Pixels, ReadRequest, fill_value, settle_fill, valid_mask
 from catalog.records import Band, Scene
 from catalog.signing import sign
@@ -57,6 +58,7 @@ def _check_readable(bands: list[Band], geobox: GeoBox) -> None:
 
 
 def _read_layer(scene: Scene, band: Band, geobox: GeoBox, resampling: Resampling) -> Pixels | None:
+    probe_file(band.href, scene.signer)  # refuses what is no image
     fill = np.dtype(band.dtype).type(fill_value(band))
     epsg = geobox.crs.epsg if geobox.crs is not None else None
     stack = stackstac.stack(

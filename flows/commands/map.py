@@ -157,13 +157,14 @@ def _plan(params: MapAreaParams, *, as_json: bool) -> int:
     from catalog.receipts import read_cube_receipt
     from catalog.search import search_scenes
     from catalog.sources import resolve_source
-    from flows.ingest_scenes import plan_request
     from flows.plan_table import plan_rows
+    from flows.planning import plan_request
     from flows.terminal import print_rows
     from infra.storage import open_storage
 
+    trusted = load_settings(os.environ).sources
     scenes = search_scenes(
-        resolve_source(params.source),
+        resolve_source(params.source, extra_roots=trusted.extra_roots, extra_hosts=trusted.extra_hosts),
         collections=params.collections,
         bbox=params.bbox,
         datetime_range=params.datetime,

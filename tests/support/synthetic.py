@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import shapely.geometry
+import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from pyproj import Transformer
 
 from catalog.finish import begin_cube, finish_cube
 from catalog.grid import list_tiles
@@ -78,7 +79,7 @@ def write_image(
     geobox: GeoBox,
     pixels: NDArray[Any],
     *,
-    nodata: float | None = 0,
+    nodata: float | None = 0.0,
     driver: str = "COG",
 ) -> Path:
     """Write ``(y, x)`` or ``(band, y, x)`` pixels as a GeoTIFF."""
@@ -102,18 +103,19 @@ def write_image(
 
 
 def footprint(geobox: GeoBox) -> dict[str, Any]:
-    """Return a grid's outline as GeoJSON, lon/lat degrees; east of 180° it goes on counting."""
-    outline = geobox.extent
-    if not geobox.crs.geographic:
-        outline = outline.segmented(max(outline.boundingbox.span_x, outline.boundingbox.span_y) / 8)
-        outline = outline.to_crs("EPSG:4326")
-    ring = [(x + 360 if x < -179 and geobox.crs.epsg == 32660 else x, y) for x, y in outline.exterior.points]
-    return shapely.geometry.mapping(shapely.geometry.Polygon(ring))
+    """Return a grid's outline as GeoJSON, lon/lat degrees; a grid across 180° goes on counting east of it."""
+    box = geobox.boundingbox
+    outline = shapely.segmentize(shapely.box(*box.bbox), max(box.span_x, box.span_y) / 8)
+    to_lonlat = Transformer.from_crs(_crs_text(geobox), "EPSG:4326", always_xy=True)
+    ring = [list(to_lonlat.transform(x, y)) for x, y in outline.exterior.coords]
+    if max(lon for lon, _ in ring) - min(lon for lon, _ in ring) > 180:
+        ring = [[lon % 360, lat] for lon, lat in ring]
+    return {"type": "Polygon", "coordinates": [ring]}
 
 
 def make_band(name: str, href: Path | str, **facts: Any) -> Band:
     """Describe one band; uint16 with nodata 0 unless told."""
-    return Band(**({"name": name, "asset": name, "href": str(href), "dtype": "uint16", "nodata": 0} | facts))
+    return Band(**({"name": name, "asset": name, "href": str(href), "dtype": "uint16", "nodata": 0.0} | facts))
 
 
 def make_scene(scene_id: str, geobox: GeoBox, bands: Sequence[Band], **facts: Any) -> Scene:
@@ -140,7 +142,7 @@ def known_scene(
     geobox = geobox or make_geobox()
     bands = []
     for name, dtype in (dtypes or {"red": "uint16"}).items():
-        nodata = float("nan") if np.dtype(dtype).kind == "f" else 0
+        nodata = float("nan") if np.dtype(dtype).kind == "f" else 0.0
         step = abs(geobox.resolution.x)
         path = write_image(
             folder / f"{scene_id}_{name}.tif", geobox, truth(geobox, dtype, cell=step), nodata=nodata

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -102,7 +103,7 @@ def spoil_middle(path: Path) -> None:
 @contextmanager
 def serving_files(folder: Path) -> Iterator[str]:
     """Serve a folder over HTTP with byte ranges; give its URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_RangeHandler, directory=str(folder)))
+    server = _QuietServer(("127.0.0.1", 0), partial(_RangeHandler, directory=str(folder)))
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -143,6 +144,16 @@ def _remote_item(path: Path, root: Path, files: str) -> Json:
 
 def _without_links(document: Json) -> Json:
     return document | {"links": []}
+
+
+class _QuietServer(ThreadingHTTPServer):
+    """Say nothing of readers that hang up: GDAL does."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _RangeHandler(SimpleHTTPRequestHandler):

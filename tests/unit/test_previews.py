@@ -255,7 +255,7 @@ def test_picture_and_grid_must_agree(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("longest", "levels", "expected"), [(2048, 3, 0), (2049, 3, 1), (9000, 2, 1), (10, 1, 0)]
+    ("longest", "levels", "expected"), [(1024, 3, 0), (1025, 3, 1), (9000, 2, 1), (10, 1, 0)]
 )
 def test_preview_level(longest: int, levels: int, expected: int) -> None:
     grid = Grid(crs="EPSG:32633", transform=UTM.transform, shape_yx=(7, longest), shard_px=512, chunk_px=256)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import rasterio
 from rasterio.errors import CRSError, RasterioError, RasterioIOError
 
-from infra.errors import AppError, DataError, NotFoundError, TransientError
+from infra.errors import AppError, ConfigError, DataError, NotFoundError, TransientError
 
 COG_OPTIONS: dict[str, str | int] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # one GET for the header, no directory listing
@@ -29,7 +29,9 @@ COG_OPTIONS: dict[str, str | int] = {
     "GDAL_NUM_THREADS": "1",  # Dask already uses every core
 }
 _ABSENT = ("404", "no such file", "does not exist", "not found")
+_REMOTE = ("http", "curl", "vsicurl", "vsis3")
 _BUSY = ("429", "500", "502", "503", "504", "timed out", "timeout", "connection", "could not resolve", "403")
+_NO_CREDENTIALS = ("aws_secret_access_key", "invalidcredentials", "accessdenied")
 
 
 @contextmanager
@@ -59,6 +61,8 @@ def _translate(exc: Exception) -> AppError:
     low = text.lower()
     if any(word in low for word in _ABSENT):
         return NotFoundError(f"image file is absent: {text}")
-    if any(word in low for word in _BUSY) and "http" in low:
+    if any(word in low for word in _NO_CREDENTIALS):
+        return ConfigError(f"image file needs credentials: {text}; set the AWS_* variables")
+    if any(word in low for word in _REMOTE) and any(word in low for word in _BUSY):
         return TransientError(f"image file could not be fetched: {text}")
     return DataError(f"image file cannot be read: {text}")
