@@ -25,7 +25,14 @@ from catalog.previews import (
 )
 from catalog.pyramid import count_levels, merge_moments
 from catalog.readers.protocol import fill_value, valid_mask
-from catalog.receipts import TileReceipt, is_receipt, read_cube_receipt, read_tile_receipt, seal_cube
+from catalog.receipts import (
+    TileReceipt,
+    is_receipt,
+    read_cube_receipt,
+    read_tile_receipt,
+    seal_cube,
+    tile_receipt_path,
+)
 from catalog.records import BandStatistics, CubePlan, CubeReceipt, StoredFile
 from catalog.zarr_objects import describe_bytes
 from infra.errors import InternalError, TransientError
@@ -51,6 +58,7 @@ def finish_cube(store_uri: str, plan: CubePlan) -> CubeReceipt:
     if standing is not None:
         return standing
     tiles = _read_tile_receipts(storage, plan)
+    _check_tiles(storage, plan, tiles)
     files = [file for tile in tiles for file in tile.files]
     files += [describe_bytes(name, data) for name, data in lay_out_cube(plan).items()]
     pictures, picture_statistics = _write_pictures(storage, plan)
@@ -115,19 +123,39 @@ def _store(storage: Storage, plan: CubePlan, name: str, data: bytes) -> StoredFi
     return describe_bytes(name, data)
 
 
-def _check_objects(storage: Storage, plan: CubePlan, files: Sequence[StoredFile]) -> None:
-    """Compare what the store holds with what was written; remove what no tile claims."""
+def _check_tiles(storage: Storage, plan: CubePlan, tiles: Sequence[TileReceipt]) -> None:
+    """See that every shard is there whole; take back the receipt of a tile that is not: it is made anew."""
+    found = _list_sizes(storage, plan)
+    spoilt = [tile for tile in tiles if any(found.get(file.path) != file.size for file in tile.files)]
+    for tile in spoilt:
+        storage.delete(tile_receipt_path(plan, tile.tile))
+    for tile in spoilt:
+        _compare_sizes(storage, plan, tile.files, found)
+
+
+def _list_sizes(storage: Storage, plan: CubePlan) -> dict[str, int]:
     prefix = f"{plan.path}/"
-    found = {entry.path.removeprefix(prefix): entry.size for entry in storage.list_objects(plan.path)}
+    return {entry.path.removeprefix(prefix): entry.size for entry in storage.list_objects(plan.path)}
+
+
+def _compare_sizes(
+    storage: Storage, plan: CubePlan, files: Sequence[StoredFile], found: dict[str, int]
+) -> None:
     for file in files:
         if found.get(file.path) != file.size:
             raise TransientError(
-                f"{storage.href(prefix + file.path)} holds {found.get(file.path)} bytes, "
+                f"{storage.href(f'{plan.path}/{file.path}')} holds {found.get(file.path)} bytes, "
                 f"{file.size} were written; run again"
             )
+
+
+def _check_objects(storage: Storage, plan: CubePlan, files: Sequence[StoredFile]) -> None:
+    """Compare what the store holds with what was written; remove what no tile claims."""
+    found = _list_sizes(storage, plan)
+    _compare_sizes(storage, plan, files, found)
     for name in found.keys() - {file.path for file in files}:
         if not is_receipt(name):
-            storage.delete(prefix + name)
+            storage.delete(f"{plan.path}/{name}")
 
 
 def _summarise_bands(

@@ -59,10 +59,19 @@ def _read_leases(storage: Storage) -> tuple[list[str], list[str]]:
 
 
 def _is_live(storage: Storage, path: str) -> bool:
-    lease = json.loads(storage.read(path))
-    if lease["host"] == socket.gethostname():
-        return process_lives(int(lease["pid"]))
+    pid = _pid_here(storage.read(path))
+    if pid is not None:
+        return process_lives(pid)
     written = next(
         entry.modified for entry in storage.list_objects(path.rpartition("/")[0]) if entry.path == path
     )
     return dt.datetime.now(dt.UTC) - written < _FOREIGN_LEASE_LASTS
+
+
+def _pid_here(lease: bytes) -> int | None:
+    """Return the process that holds a lease; None when it is another machine's, or says nothing."""
+    try:
+        content = json.loads(lease)
+        return int(content["pid"]) if content["host"] == socket.gethostname() else None
+    except (ValueError, TypeError, LookupError):
+        return None

@@ -28,13 +28,14 @@ def count_levels(grid: Grid) -> int:
     return levels
 
 
-def halve(pixels: Pixels, fill: float, *, nearest: bool) -> Pixels:
+def halve(pixels: Pixels, fill: float, *, nearest: bool, whole: bool = False) -> Pixels:
     """Halve an array; the last row or column of an odd size stands alone.
 
     Args:
         pixels: ``(y, x)``.
         fill: Stored number that means "no data".
         nearest: Take one pixel of four (class and bit-field bands) instead of the mean of the valid ones.
+        whole: The caller knows that every pixel is valid, so none is looked at for that.
 
     Returns:
         ``(⌈y/2⌉, ⌈x/2⌉)``, same dtype; ``fill`` where none of the four pixels is valid.
@@ -42,9 +43,9 @@ def halve(pixels: Pixels, fill: float, *, nearest: bool) -> Pixels:
     if nearest or pixels.dtype.name not in _AREA_DTYPES:
         return np.ascontiguousarray(pixels[::2, ::2])
     even = _pad_to_even(pixels)
-    valid = valid_mask(even, fill)
     target = (even.shape[1] // 2, even.shape[0] // 2)
-    if valid.all():
+    valid = None if whole else valid_mask(even, fill)
+    if valid is None or valid.all():
         return np.asarray(cv2.resize(even, target, interpolation=cv2.INTER_AREA))
     # Mean over the valid pixels only: mean(value × valid) ÷ mean(valid).
     weight = cv2.resize(valid.astype(np.float32), target, interpolation=cv2.INTER_AREA)

@@ -51,10 +51,10 @@ def is_receipt(path: str) -> bool:
 
 
 def read_tile_receipt(storage: Storage, plan: CubePlan, tile: Tile) -> TileReceipt | None:
-    """Return a tile's receipt; None while the tile is not done."""
+    """Return a tile's receipt; None while the tile is not done, or where a crash spoilt the receipt."""
     try:
         return _TILE_RECEIPT.validate_json(storage.read(tile_receipt_path(plan, tile)))
-    except NotFoundError:
+    except (NotFoundError, ValidationError):
         return None
 
 

@@ -62,13 +62,13 @@ def _make_tile(storage: Storage, plan: CubePlan, tile: Tile) -> TileReceipt:
     valid_fraction: dict[str, float] = {}
     moments: dict[str, Moments | None] = {}
     dropped = _dropped_pixels(plan, tile)
-    for band, pixels in _read_verified(plan, tile, expected):
-        fill = fill_value(band)
-        valid_fraction[band.name] = _fraction(valid_mask(pixels, fill))
+    for band, pixels, valid in _read_verified(plan, tile, expected):
+        valid_fraction[band.name] = float(np.count_nonzero(valid) / valid.size)
         if dropped is not None and not band.quality:
-            pixels = np.where(dropped, np.asarray(fill, dtype=pixels.dtype), pixels)
-        moments[band.name] = summarise(pixels, valid_mask(pixels, fill))
-        _write_levels(root, plan, tile, band, pixels)
+            pixels = np.where(dropped, np.asarray(fill_value(band), dtype=pixels.dtype), pixels)
+            valid &= ~dropped
+        moments[band.name] = summarise(pixels, valid)
+        _write_levels(root, plan, tile, band, (pixels, valid))
     return TileReceipt(
         tile=tile,
         files=tuple(store.take_written(f"{CUBE_FOLDER}/")),
@@ -78,20 +78,23 @@ def _make_tile(storage: Storage, plan: CubePlan, tile: Tile) -> TileReceipt:
     )
 
 
-def _read_verified(plan: CubePlan, tile: Tile, expected: float) -> Iterator[tuple[Band, Pixels]]:
-    """Read the tile's bands; a blank one is read once more past every cache, then given up."""
+def _read_verified(
+    plan: CubePlan, tile: Tile, expected: float
+) -> Iterator[tuple[Band, Pixels, NDArray[np.bool_]]]:
+    """Read the tile's bands and where they are valid; a blank one is read once more, then given up."""
     for name, pixels in _read(plan, tile, plan.bands):
         band = band_of(plan.group.scenes[0], name)
-        checked = expected >= _BLANK_CHECK_FRACTION and not band.quality
-        if checked and not valid_mask(pixels, fill_value(band)).any():
+        valid = valid_mask(pixels, fill_value(band))
+        if expected >= _BLANK_CHECK_FRACTION and not band.quality and not valid.any():
             ((_, pixels),) = _read(plan, tile, (name,), uncached=True)
-            if not valid_mask(pixels, fill_value(band)).any():
+            valid = valid_mask(pixels, fill_value(band))
+            if not valid.any():
                 ids = ", ".join(scene.id for scene in plan.group.scenes)
                 raise DataError(
                     f"band {name!r} of {ids} is blank in tile {tile.name}, read twice, "
                     f"though footprints cover {expected:.0%} of it"
                 )
-        yield band, pixels
+        yield band, pixels, valid
 
 
 def _read(
@@ -113,14 +116,14 @@ def _dropped_pixels(plan: CubePlan, tile: Tile) -> NDArray[np.bool_] | None:
     return cloud_mask(quality, scene.mask_rule)
 
 
-def _write_levels(root: zarr.Group, plan: CubePlan, tile: Tile, band: Band, pixels: Pixels) -> None:
+def _write_levels(
+    root: zarr.Group, plan: CubePlan, tile: Tile, band: Band, read: tuple[Pixels, NDArray[np.bool_]]
+) -> None:
+    pixels, valid = read
+    whole = bool(valid.all())
     for level in range(count_levels(plan.grid)):
         if level:
-            pixels = halve(pixels, fill_value(band), nearest=band.quality)
+            pixels = halve(pixels, fill_value(band), nearest=band.quality, whole=whole)
         array = root[f"{level}/{band.name}"]
         assert isinstance(array, zarr.Array)
         array[tile_window(plan.grid, tile, level)] = pixels
-
-
-def _fraction(valid: NDArray[np.bool_]) -> float:
-    return float(np.count_nonzero(valid) / valid.size)

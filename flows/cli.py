@@ -6,6 +6,7 @@ than allowed went to quarantine.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 
@@ -58,7 +59,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(args=arguments, standalone_mode=False)
     except UsageError as exc:
-        return _fail(exc.format_message(), EXIT_INPUT)
+        return _fail(_usage_complaint(exc, sys.argv[1:] if arguments is None else arguments), EXIT_INPUT)
     except typer.Exit as exc:
         return exc.exit_code
     except (typer.Abort, KeyboardInterrupt):
@@ -68,6 +69,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except AppError as exc:
         return _fail(exc.message, EXIT_UNEXPECTED)
     return code if isinstance(code, int) else 0
+
+
+def _usage_complaint(exc: UsageError, words: Sequence[str]) -> str:
+    """Spell a usage error with the value that is wrong, which typer leaves out."""
+    options = set(getattr(getattr(exc, "param", None), "opts", ()))
+    given = next((value for word, value in itertools.pairwise(words) if word in options), None)
+    message = exc.format_message()
+    return message if given is None or given in message else f"{message}; {given!r} was given"
 
 
 def _fail(message: str, code: int) -> int:

@@ -57,6 +57,7 @@ def ingest_scenes(params: MapAreaParams) -> RunSummary:
         reach_scheduler(places.settings.dask)
     run = new_run(storage, params)
     announce_plan(plans, reused={plan.id for plan in plans} - {plan.id for plan in todo})
+    _tidy(storage, [plan for plan in plans if plan not in todo])
     with run:
         made, failure = _write_cubes(params, places, run, _without(todo, broken))
         if failure is not None:
@@ -87,6 +88,12 @@ def refuse_early(storage: Storage, params: MapAreaParams, todo: Sequence[CubePla
         for plan in todo
         if (bad := [b.href for scene in plan.group.scenes for b in scene.bands if b.href in complaints])
     ]
+
+
+def _tidy(storage: Storage, standing: Sequence[CubePlan]) -> None:
+    """Remove what a run that was killed in the very act of sealing left beside a receipt."""
+    for plan in standing:
+        storage.sweep_leftovers(plan.path)
 
 
 def _search_arguments(params: MapAreaParams, trusted: SourcesSettings) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -18,11 +20,15 @@ from prefect.runtime import flow_run
 from flows.params import MapAreaParams
 from flows.summary import RunSummary
 from infra.digests import canonical_json
+from infra.errors import AppError
 from infra.settings import Settings, catalogue_uri, data_home, load_settings
 from infra.storage import Storage, open_storage
 
+logger = logging.getLogger(__name__)
+
 RUNS_FOLDER = "runs"
 LEASE_NAME = "lease.json"
+_FOREIGN_LINK = re.compile(rb'<link [^>]*href="https?://[^>]*>\s*')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +79,7 @@ class RunFolder:
             path = Path(folder) / "dask-report.html"
             yield path
             if path.exists():
-                self.storage.write(self._path(path.name), path.read_bytes())
+                self._keep_report(path)
 
     def finish(self, summary: RunSummary) -> RunSummary:
         """Keep the summary and return it."""
@@ -86,6 +92,14 @@ class RunFolder:
         self.storage.write(
             self._path("params.json"), json.dumps(params.model_dump(mode="json"), indent=2).encode()
         )
+
+    def _keep_report(self, path: Path) -> None:
+        try:
+            # Dask links its icon from the network; the report must open, and stay silent, without one.
+            self.storage.write(self._path(path.name), _FOREIGN_LINK.sub(b"", path.read_bytes()))
+        except AppError as exc:
+            # The cubes' own outcome matters more; a full disk has shown there already.
+            logger.warning("the Dask report is not kept: %s", exc.message)
 
     def _path(self, name: str) -> str:
         return f"{RUNS_FOLDER}/{self.name}/{name}"

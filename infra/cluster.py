@@ -11,10 +11,11 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import dask.config
 from distributed import Client, LocalCluster, as_completed, performance_report
 from distributed.scheduler import KilledWorker
 from distributed.security import Security
@@ -28,6 +29,12 @@ logger = logging.getLogger(__name__)
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 _CONNECT_TIMEOUT_S = 20
+# Dask's nannies make glibc return every freed block above 64 kB at once; shard-sized buffers, reused for
+# each band, then cost more in page faults than in compression.
+_KEEP_BUFFERS = {
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 256 << 20,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 32 << 20,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +101,9 @@ def run_units(
         TransientError: the scheduler was lost.
     """
     client = _client(address)
-    futures = client.map(function, units, pure=False)
+    # The key's prefix is what dashboards call the work.
+    name = getattr(getattr(function, "func", function), "__name__", "unit")
+    futures = client.map(partial(_run_unit, function), units, key=name, pure=False)
     unit_of = {future.key: unit for future, unit in zip(futures, units, strict=True)}
     try:
         for future in as_completed(futures, loop=client.loop):
@@ -102,6 +111,20 @@ def run_units(
             future.release()
     finally:
         client.cancel([future for future in futures if not future.done()])
+
+
+def _run_unit(function: Callable[[Unit], Result], unit: Unit) -> Result:
+    """Run on a worker, and let failures travel without their foreign causes.
+
+    GDAL's error classes cannot be rebuilt from a pickle, and one among the causes would cost us the whole
+    error; our message has taken over what they knew.
+    """
+    try:
+        return function(unit)
+    except AppError as exc:
+        failure = exc
+    failure.__cause__ = failure.__context__ = None
+    raise failure
 
 
 def _outcome(future: Any) -> Any:  # noqa: ANN401 - distributed is untyped
@@ -123,14 +146,17 @@ def _scheduler(settings: DaskSettings) -> Iterator[ClusterAddress]:
         yield _named_scheduler(settings, settings.address)
         return
     port = settings.dashboard_port if _is_free(settings.dashboard_port) else 0
-    with LocalCluster(
-        n_workers=settings.workers,
-        threads_per_worker=settings.threads_per_worker,
-        memory_limit=settings.memory_limit,
-        host="127.0.0.1",
-        dashboard_address=f"127.0.0.1:{port}",
-        silence_logs=logging.CRITICAL,
-    ) as cluster:
+    with (
+        dask.config.set(_KEEP_BUFFERS),
+        LocalCluster(
+            n_workers=settings.workers,
+            threads_per_worker=settings.threads_per_worker,
+            memory_limit=settings.memory_limit,
+            host="127.0.0.1",
+            dashboard_address=f"127.0.0.1:{port}",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+    ):
         yield ClusterAddress(scheduler=cluster.scheduler_address)
 
 

@@ -1,6 +1,8 @@
 """Read scenes with stackstac, the second loader.
 
 stackstac knows single-band files and EPSG grids only; what it cannot read is refused, not approximated.
+Its own file reader warps through a VRT, block by block and past overviews, so resampled pixels would
+depend on the loader: it is given odc's warp instead.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ import numpy as np
 import shapely.geometry
 import stackstac
 from odc.geo.geobox import GeoBox
+from odc.loader import RasterLoadParams, RasterSource, RioDriver
 from rasterio.enums import Resampling
+from rasterio.windows import Window
 
-from catalog.gdal import COG_OPTIONS, cog_environment
+from catalog.gdal import cog_environment
 from catalog.probe import probe_file
 from catalog.readers.protocol import Pixels, ReadRequest, fill_value, settle_fill, valid_mask
 from catalog.records import Band, Scene
@@ -58,7 +62,8 @@ def _check_readable(bands: list[Band], geobox: GeoBox) -> None:
 
 
 def _read_layer(scene: Scene, band: Band, geobox: GeoBox, resampling: Resampling) -> Pixels | None:
-    probe_file(band.href, scene.signer)  # refuses what is no image
+    if len(probe_file(band.href, scene.signer)) != 1:  # refuses what is no image, too
+        raise InputError(f"{band.href} has several bands; stackstac cannot read it, use loader 'odc'")
     fill = np.dtype(band.dtype).type(fill_value(band))
     epsg = geobox.crs.epsg if geobox.crs is not None else None
     stack = stackstac.stack(
@@ -76,20 +81,46 @@ def _read_layer(scene: Scene, band: Band, geobox: GeoBox, resampling: Resampling
         xy_coords=False,
         properties=False,
         band_coords=False,
-        gdal_env=stackstac.DEFAULT_GDAL_ENV.updated(always=COG_OPTIONS),
         errors_as_nodata=(),
+        reader=_OneWarp,
     )
     if not stack.shape[0]:  # stackstac leaves out scenes whose footprint misses the bounds
         return None
-    try:
-        pixels = stack.data[0, 0].compute(scheduler="synchronous")
-    except RuntimeError as exc:
-        if "exactly 1 band" in str(exc):
-            raise InputError(
-                f"{band.href} has several bands; stackstac cannot read it, use loader 'odc'"
-            ) from exc
-        raise
-    return settle_fill(np.asarray(pixels), fill)
+    return settle_fill(np.asarray(stack.data[0, 0].compute(scheduler="synchronous")), fill)
+
+
+class _OneWarp:
+    """Read windows for stackstac by the warp that odc-stac uses (a ``stackstac.reader_protocol.Reader``)."""
+
+    def __init__(self, **facts: Any) -> None:  # noqa: ANN401 - stackstac's own keywords
+        self._facts = facts
+
+    def read(self, window: Window) -> Pixels:
+        """Return the pixels of a window of the stack's grid."""
+        facts = self._facts
+        spec, fill = facts["spec"], facts["fill_value"]
+        rows, cols = window.toslices()
+        geobox = GeoBox(spec.shape, spec.transform, f"EPSG:{spec.epsg}")[rows, cols]
+        pixels = np.full(geobox.shape, fill, dtype=facts["dtype"])
+        how = RasterLoadParams(
+            dtype=pixels.dtype.name,
+            fill_value=fill,
+            src_nodata_fallback=fill,
+            resampling=facts["resampling"].name,
+        )
+        driver = RioDriver()
+        with driver.restore_env({}, driver.new_load(geobox)) as context:
+            driver.open(RasterSource(facts["url"]), context).read(how, geobox, dst=pixels)
+        return pixels
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self._facts
+
+    def __setstate__(self, facts: dict[str, Any]) -> None:
+        self._facts = facts
 
 
 def _to_item(scene: Scene, band: Band) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -27,10 +28,12 @@ def serve(
 
     Example: terraloom serve --store ./store --port 8081
     """
-    from catalog.server.app import create_app, run_server
-
     settings = load_settings(os.environ)
     path = embedded_catalogue(settings, store)
+    # At its import stac-fastapi complains of its own defaults, which create_app states one by one.
+    logging.getLogger("stac_fastapi").setLevel(logging.ERROR)
+    from catalog.server.app import create_app, run_server
+
     token = settings.serve.token.get_secret_value() if settings.serve.token else None
     app = create_app(path, token=token, allowed_origins=settings.serve.allowed_origins)
     address = host or settings.serve.host

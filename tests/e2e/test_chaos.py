@@ -39,7 +39,7 @@ def _seeded_moments() -> Iterator[object]:
         yield pytest.param(victim, rng.random(), id=f"{number}-{victim}", marks=marks)
 
 
-@pytest.mark.parametrize(("victim", "moment"), _seeded_moments())
+@pytest.mark.parametrize(("victim", "moment"), list(_seeded_moments()))
 def test_a_kill_and_a_plain_rerun_leave_what_an_undisturbed_run_does(
     undisturbed: Run, terraloom: CommandLine, store: Path, victim: str, moment: float
 ) -> None:

@@ -96,12 +96,14 @@ class TestAlike:
 
     @pytest.mark.parametrize("resampling", ["nearest", "bilinear"])
     @pytest.mark.parametrize(
-        "crs_origin", [("EPSG:32632", (942_000.0, 5_420_000.0)), ("EPSG:4326", (15.002, 48.752))]
+        "crs_origin", [("EPSG:32632", (941_200.0, 5_416_600.0)), ("EPSG:4326", (15.002, 48.752))]
     )
     def test_in_another_crs(self, scene, crs_origin, resampling):
         crs, origin = crs_origin
         step = 10.0 if crs != "EPSG:4326" else 0.0001
-        pixels = read_alike([scene], make_geobox((96, 96), origin_xy=origin, step=step, crs=crs), resampling=resampling)
+        pixels = read_alike(
+            [scene], make_geobox((96, 96), origin_xy=origin, step=step, crs=crs), resampling=resampling
+        )
         assert (pixels["red"] != 0).any()
 
     @pytest.mark.parametrize("resampling", ["nearest", "bilinear"])
@@ -127,7 +129,8 @@ class TestAlike:
     @pytest.mark.parametrize(
         ("dtype", "nodata"),
         [("float32", float("nan")), ("float32", -99.0), ("float32", None), ("float64", -9999.0),
-         ("uint16", 0.0), ("uint16", 65535.0), ("uint8", 255.0), ("int16", -32768.0), ("int16", None), ("uint8", None)],
+         ("uint16", 0.0), ("uint16", 65535.0), ("uint8", 255.0), ("uint8", None),
+         ("int16", -32768.0), ("int16", None)],
     )  # fmt: skip
     @pytest.mark.parametrize("resampling", ["nearest", "bilinear"])
     def test_holes_and_outside_are_fill(self, tmp_path, dtype, nodata, resampling):
@@ -262,9 +265,16 @@ class RangeHandler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class RangeServer(http.server.ThreadingHTTPServer):
+    """Bear it that GDAL hangs up as soon as it knows a file's size."""
+
+    def handle_error(self, request, client_address):
+        pass
+
+
 @pytest.fixture
-def range_server(tmp_path) -> Iterator[http.server.ThreadingHTTPServer]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), RangeHandler)
+def range_server(tmp_path) -> Iterator[RangeServer]:
+    server = RangeServer(("127.0.0.1", 0), RangeHandler)
     server.folder, server.asked, server.answer = tmp_path, [], 200
     server.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -292,8 +302,10 @@ class TestHttp:
         window = make_geobox((100, 100), origin_xy=(LEFT + 2000, TOP - 2000))
         np.testing.assert_array_equal(read(loader, [scene], window)["red"], noise[200:300, 200:300])
         assert {path for path, _ in range_server.asked} == {f"/{path.name}"}
-        assert all(span for _, span in range_server.asked), "never the whole file"
-        assert len(range_server.asked) <= 8
+        # GDAL asks once without a range, for the size, and hangs up at the first bytes
+        # (CPL_VSIL_CURL_USE_HEAD=NO).
+        assert [span for _, span in range_server.asked].count(None) <= 1
+        assert len(range_server.asked) <= 6
 
     def test_both_loaders_agree_over_http(self, scene, range_server):
         away = served(scene, range_server)
@@ -321,7 +333,11 @@ class TestReal:
         """Read the middle of a real file by each loader; rasterio's window read is the truth."""
         with rasterio.open(path) as file:
             rows, cols = file.shape
-            box = GeoBox(file.shape, file.transform, file.crs.to_wkt() if not file.crs.to_epsg() else file.crs.to_string())
+            box = GeoBox(
+                file.shape,
+                file.transform,
+                file.crs.to_wkt() if not file.crs.to_epsg() else file.crs.to_string(),
+            )
             part = box[rows // 4 : rows // 2, cols // 4 : cols // 2]
             window = from_bounds(*part.boundingbox.bbox, file.transform).round_offsets().round_lengths()
             nodata = file.nodata
@@ -334,7 +350,9 @@ class TestReal:
         expected = settle_fill(expected, fill_value(band))
         assert valid_mask(expected, fill_value(band)).any()
         for loader in loaders:
-            np.testing.assert_array_equal(read(loader, [scene], part)["b"], expected, err_msg=f"{loader} {path}")
+            np.testing.assert_array_equal(
+                read(loader, [scene], part)["b"], expected, err_msg=f"{loader} {path}"
+            )
 
     @pytest.mark.parametrize("index", [1, 2, 3, 4])
     def test_naip(self, real_data, index):

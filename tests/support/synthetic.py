@@ -38,7 +38,7 @@ MODIS_SINUSOIDAL = (
 def truth(geobox: GeoBox, dtype: str = "uint16", *, cell: float = CELL_M) -> NDArray[Any]:
     """Return what nature holds at the pixel centres of a grid: a number for each cell of the world.
 
-    Integers are 1 to 250 (so 0 is free for nodata) and for wide types up to 4093; floats are dB-like, −25 to −5.
+    Integers are 1 to 250 (so 0 is free for nodata), in wide types to 4093; floats are dB-like, −25 to −5.
     """
     rows, cols = geobox.shape
     x, y = geobox.transform @ (np.arange(cols)[None, :] + 0.5, np.arange(rows)[:, None] + 0.5)
@@ -115,7 +115,9 @@ def footprint(geobox: GeoBox) -> dict[str, Any]:
 
 def make_band(name: str, href: Path | str, **facts: Any) -> Band:
     """Describe one band; uint16 with nodata 0 unless told."""
-    return Band(**({"name": name, "asset": name, "href": str(href), "dtype": "uint16", "nodata": 0.0} | facts))
+    return Band(
+        **({"name": name, "asset": name, "href": str(href), "dtype": "uint16", "nodata": 0.0} | facts)
+    )
 
 
 def make_scene(scene_id: str, geobox: GeoBox, bands: Sequence[Band], **facts: Any) -> Scene:

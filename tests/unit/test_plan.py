@@ -46,7 +46,7 @@ def test_days_collections_and_radiometries_are_kept_apart():
     )
     assert len(found) == 6
     assert len({plan.id for plan in found}) == 6
-    assert [plan.group.collection for plan in found][0] == "other"
+    assert found[0].group.collection == "other"
 
 
 def test_solar_day_is_local():
@@ -71,7 +71,9 @@ def test_scenes_that_do_not_reach_the_grid_are_left_out():
 
 
 def test_order_of_the_search_does_not_matter():
-    scenes = [scene(name, datetime=NOON + dt.timedelta(days=day)) for name, day in [("a", 0), ("b", 1), ("c", 0)]]
+    scenes = [
+        scene(name, datetime=NOON + dt.timedelta(days=day)) for name, day in [("a", 0), ("b", 1), ("c", 0)]
+    ]
     assert plans(*scenes) == plans(*reversed(scenes))
 
 
@@ -90,7 +92,9 @@ def test_another_input_is_another_product(other):
     assert plans(changed)[0].id != plans(scene())[0].id
 
 
-@pytest.mark.parametrize("other", [{"title": "New title"}, {"self_href": "/elsewhere"}, {"license": "CC0-1.0"}])
+@pytest.mark.parametrize(
+    "other", [{"title": "New title"}, {"self_href": "/elsewhere"}, {"license": "CC0-1.0"}]
+)
 def test_words_about_the_input_are_not_its_identity(other):
     assert plans(dataclasses.replace(scene(), **other))[0].id == plans(scene())[0].id
 
@@ -129,7 +133,7 @@ def test_masking_brings_the_quality_band_along_without_storing_it():
 
 
 def test_masking_without_a_quality_band_is_refused():
-    with pytest.raises(InputError, match="'synthetic' has no quality band .* use --mask none"):
+    with pytest.raises(InputError, match=r"'synthetic' has no quality band .* use --mask none"):
         plans(scene(), mask="clouds")
 
 

@@ -39,7 +39,7 @@ def test_package_versions_are_sorted():
 
 
 def test_a_package_that_is_not_there_is_named():
-    with pytest.raises(ConfigError, match="'?terraloom-nonesuch'? is not installed; run 'make install'"):
+    with pytest.raises(ConfigError, match=r"'?terraloom-nonesuch'? is not installed; run 'make install'"):
         package_versions(["numpy", "terraloom-nonesuch"])
 
 

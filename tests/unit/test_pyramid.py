@@ -9,14 +9,18 @@ from catalog.records import Grid
 
 def grid_of(shape_yx, shard_px):
     return Grid(
-        crs="EPSG:32633", transform=(10.0, 0, 0, 0, -10.0, 0), shape_yx=shape_yx, shard_px=shard_px, chunk_px=64
+        crs="EPSG:32633",
+        transform=(10.0, 0, 0, 0, -10.0, 0),
+        shape_yx=shape_yx,
+        shard_px=shard_px,
+        chunk_px=64,
     )
 
 
 @pytest.mark.parametrize(
     ("shape_yx", "shard_px", "levels"),
-    [((1, 1), 256, 1), ((512, 512), 256, 1), ((513, 10), 256, 2), ((1025, 10), 1024, 3), ((4096, 4096), 64, 1),
-     ((4096, 4096), 256, 3), ((8192, 100), 4096, 5)],
+    [((1, 1), 256, 1), ((512, 512), 256, 1), ((513, 10), 256, 2), ((1025, 10), 1024, 3),
+     ((4096, 4096), 64, 1), ((4096, 4096), 256, 3), ((8192, 100), 4096, 5)],
 )  # fmt: skip
 def test_levels(shape_yx, shard_px, levels):
     assert count_levels(grid_of(shape_yx, shard_px)) == levels
@@ -29,7 +33,9 @@ def test_mean_of_four(dtype):
     assert halve(pixels, 0, nearest=False).dtype == dtype
 
 
-@pytest.mark.parametrize(("fill", "dtype"), [(0, "uint16"), (-32768, "int16"), (-99, "float32"), (np.nan, "float32")])
+@pytest.mark.parametrize(
+    ("fill", "dtype"), [(0, "uint16"), (-32768, "int16"), (-99, "float32"), (np.nan, "float32")]
+)
 def test_only_valid_pixels_count(fill, dtype):
     pixels = np.array([[8, fill, fill, fill], [fill, 10, fill, fill]], dtype=dtype)
     halved = halve(pixels, fill, nearest=False)

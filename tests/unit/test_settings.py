@@ -23,9 +23,7 @@ def test_defaults_stand_alone(tmp_path):
 
 def test_environment_wins_over_toml_over_defaults(write_toml):
     folder = write_toml('store = "from-toml"\nlog_level = "DEBUG"\n[serve]\nport = 9000\nhost = "::1"\n')
-    settings = load_settings(
-        {"TERRALOOM_STORE": "from-env", "TERRALOOM_SERVE__PORT": "9001"}, folder=folder
-    )
+    settings = load_settings({"TERRALOOM_STORE": "from-env", "TERRALOOM_SERVE__PORT": "9001"}, folder=folder)
     assert settings.store == "from-env"
     assert settings.log_level == "DEBUG"
     assert (settings.serve.port, settings.serve.host) == (9001, "::1")
@@ -40,7 +38,7 @@ def test_named_file_is_read_instead_of_the_default(tmp_path, write_toml):
 
 
 def test_a_named_file_must_exist(tmp_path):
-    with pytest.raises(ConfigError, match="nowhere.toml, which does not exist"):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml, which does not exist"):
         load_settings({"TERRALOOM_CONFIG": str(tmp_path / "nowhere.toml")}, folder=tmp_path)
 
 
@@ -63,7 +61,11 @@ def test_typo_in_toml_is_refused_with_the_nearest_name(write_toml, toml, wrong, 
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("TERRALOOM_STROE", "store"), ("TERRALOOM_DASK__ADRESS", "dask.address"), ("TERRALOOM_SERVER__PORT", "serve")],
+    [
+        ("TERRALOOM_STROE", "store"),
+        ("TERRALOOM_DASK__ADRESS", "dask.address"),
+        ("TERRALOOM_SERVER__PORT", "serve"),
+    ],
 )
 def test_typo_in_environment_is_refused_with_the_nearest_name(tmp_path, name, near):
     with pytest.raises(ConfigError, match=f"{name}: unknown setting .* did you mean {near}\\?"):

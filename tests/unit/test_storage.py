@@ -196,7 +196,7 @@ class TestLocal:
     def test_a_full_disk(self, tiny_disk):
         storage = LocalStorage(tiny_disk)
         for write in (storage.write, storage.write_if_absent):
-            with pytest.raises(ConfigError, match="no space left on the disk of .*; free some"):
+            with pytest.raises(ConfigError, match=r"no space left on the disk of .*; free some"):
                 write("big", bytes(2 << 20))
         assert list(tiny_disk.iterdir()) == []
         storage.write("small", b"1")
@@ -211,7 +211,10 @@ def tiny_disk(tmp_path):
     place = tmp_path / "tiny"
     place.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         pytest.skip(f"tmpfs cannot be mounted here: {done.stderr.strip()}")
