@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import rasterio
@@ -15,6 +16,7 @@ from catalog.plan import band_of
 from catalog.records import Band, CubePlan
 from infra.errors import AppError, ConfigError, DataError
 from infra.storage import Storage
+from infra.urls import UrlPolicy
 
 _THREADS = 8
 _OVERVIEW_SHARE = 4 / 3
@@ -39,6 +41,23 @@ def check_local_files(plans: Iterable[CubePlan]) -> dict[str, AppError]:
     with ThreadPoolExecutor(_THREADS) as pool:
         found = zip(bands.values(), pool.map(_complaint, bands.values()), strict=True)
         return {band.href: complaint for band, complaint in found if complaint is not None}
+
+
+def check_hosts(policy: UrlPolicy, plans: Iterable[CubePlan]) -> None:
+    """Resolve every remote host that a plan reads from, once, and see that the policy allows its addresses.
+
+    Raises:
+        InputError: a name leads to a private or loopback address that the catalogue does not live on.
+    """
+    hosts = {
+        urlsplit(band.href)[:2]: band.href
+        for plan in plans
+        for scene in plan.group.scenes
+        for band in scene.bands
+        if band.href.startswith(("http://", "https://"))
+    }
+    for href in hosts.values():
+        policy.check_resolved(href)
 
 
 def check_space(storage: Storage, plans: Sequence[CubePlan]) -> None:

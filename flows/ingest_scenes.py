@@ -10,10 +10,10 @@ from typing import Any
 from prefect import flow
 from prefect.futures import PrefectFuture
 
-from catalog.preflight import check_local_files, check_space
+from catalog.preflight import check_hosts, check_local_files, check_space
 from catalog.receipts import read_cube_receipt
 from catalog.records import CubePlan
-from catalog.sources import resolve_source
+from catalog.sources import Source, resolve_source
 from flows.artifacts import announce_items, announce_plan, follow_cubes
 from flows.params import MapAreaParams
 from flows.planning import plan_request
@@ -22,7 +22,6 @@ from flows.runs import RunFolder, RunPlaces, find_places, new_run
 from flows.summary import Quarantine, RunSummary
 from infra.cluster import reach_scheduler, running_cluster
 from infra.errors import AppError, ConfigError, InputError
-from infra.settings import SourcesSettings
 from infra.storage import Storage, open_storage
 from tasks.publish_items import publish_items
 from tasks.reconcile_run import reconcile_run
@@ -49,9 +48,12 @@ def ingest_scenes(params: MapAreaParams) -> RunSummary:
     """
     started = time.perf_counter()
     places = find_places(params.store)
-    plans = plan_request(params, search_scenes(**_search_arguments(params, places.settings.sources)))
+    trusted = places.settings.sources
+    source = resolve_source(params.source, extra_roots=trusted.extra_roots, extra_hosts=trusted.extra_hosts)
+    plans = plan_request(params, search_scenes(**_search_arguments(params, source)))
     storage = open_storage(params.store)
     todo = [plan for plan in plans if read_cube_receipt(storage, plan) is None]
+    check_hosts(source.policy(), todo)
     broken = refuse_early(storage, params, todo)
     if todo:
         reach_scheduler(places.settings.dask)
@@ -96,8 +98,7 @@ def _tidy(storage: Storage, standing: Sequence[CubePlan]) -> None:
         storage.sweep_leftovers(plan.path)
 
 
-def _search_arguments(params: MapAreaParams, trusted: SourcesSettings) -> dict[str, Any]:
-    source = resolve_source(params.source, extra_roots=trusted.extra_roots, extra_hosts=trusted.extra_hosts)
+def _search_arguments(params: MapAreaParams, source: Source) -> dict[str, Any]:
     return {
         "source": source,
         "collections": params.collections,

@@ -92,8 +92,8 @@ def prefect_api(named: str | None, *, home: Path) -> Iterator[PrefectServer | No
     """
     server = start_server(home) if named is None else None
     url = named or (server.api_url if server else "")
-    # The environment is for processes started from here; this one has read its settings already.
-    os.environ.update(_QUIET | {"PREFECT_API_URL": url})
+    # Prefect has read its settings at import; the environment is for processes started from here.
+    os.environ.update(_QUIET)
     quiet = {PREFECT_API_URL: url, PREFECT_SERVER_EPHEMERAL_ENABLED: False}
     try:
         with temporary_settings(quiet):

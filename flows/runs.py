@@ -21,6 +21,7 @@ from flows.params import MapAreaParams
 from flows.summary import RunSummary
 from infra.digests import canonical_json
 from infra.errors import AppError
+from infra.logging import configure_logging
 from infra.settings import Settings, catalogue_uri, data_home, load_settings
 from infra.storage import Storage, open_storage
 
@@ -43,11 +44,14 @@ class RunPlaces:
 
 
 def find_places(store: str) -> RunPlaces:
-    """Read the settings of this process once, for one run."""
+    """Read the settings of this process once, for one run, and set the log level they name."""
     settings = load_settings(os.environ)
+    configure_logging(settings.log_level)
     uri = catalogue_uri(settings, open_storage(store).uri, data_home=data_home(os.environ))
-    lasting = flow_run.get_flow_run_ui_url() if settings.prefect_api_url else None
-    return RunPlaces(settings=settings, catalogue=uri, execution_href=lasting)
+    # A server of our own (flows.prefect_server) is not in the environment: it ends with the run.
+    lasts = settings.prefect_api_url or os.environ.get("PREFECT_API_URL")
+    link = flow_run.get_flow_run_ui_url() if lasts else None
+    return RunPlaces(settings=settings, catalogue=uri, execution_href=link)
 
 
 class RunFolder:

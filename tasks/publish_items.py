@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prefect import task
 from pydantic import SecretStr
@@ -33,18 +34,28 @@ def publish_items(
         plans: Cubes to publish.
         catalogue: STAC API URL or SQLite path.
         token: Bearer token for an API.
-        execution_href: Lasting URL of the run that wrote the cubes, for lineage; None leaves it out.
+        execution_href: Lasting URL of this run, for the lineage of items that are new; None leaves it out.
 
     Raises:
         InternalError: a receipt is missing, so the cube must not be published.
     """
     storage = open_storage(store_uri)
-    items = []
+    receipts = []
     for plan in plans:
         receipt = read_cube_receipt(storage, plan)
         if receipt is None:
             raise InternalError(f"cube {plan.id} was to be published, but has no receipt")
-        items.append(scene_item(plan, receipt, root_href=storage.uri, execution_href=execution_href))
+        receipts.append(receipt)
     client = open_catalogue(catalogue, token=token.get_secret_value() if token else None)
     client.upsert_collection(collection_document("scenes"))
-    return client.upsert_items(items)
+    known = {item["id"]: _execution_of(item) for item in client.items("scenes", [p.id for p in plans])}
+    return client.upsert_items(
+        scene_item(plan, receipt, root_href=storage.uri, execution_href=known.get(plan.id, execution_href))
+        for plan, receipt in zip(plans, receipts, strict=True)
+    )
+
+
+def _execution_of(item: Mapping[str, Any]) -> str | None:
+    """Return the run that an item names already: a run that reuses a cube did not make it."""
+    links = (link for link in item.get("links", []) if link.get("rel") == "processing-execution")
+    return next((str(link["href"]) for link in links), None)

@@ -310,10 +310,10 @@ def test_statistics_without_a_valid_pixel_state_only_that() -> None:
 
 
 def test_preview_has_its_own_grid() -> None:
-    item = build("optical")  # 4000 px: the first level of at most 2048 px is level 1
+    item = build("optical")  # 4000 px: the first level of at most 1024 px is level 2
     assert item["properties"]["proj:shape"] == [3000, 4000]
-    assert item["assets"]["preview"]["proj:shape"] == [1500, 2000]
-    assert item["assets"]["preview"]["proj:transform"] == [20, 0, 400000, 0, -20, 5800000]
+    assert item["assets"]["preview"]["proj:shape"] == [750, 1000]
+    assert item["assets"]["preview"]["proj:transform"] == [40, 0, 400000, 0, -40, 5800000]
 
 
 def test_projection_without_a_code_is_spelled_out() -> None:

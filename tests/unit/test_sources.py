@@ -66,7 +66,7 @@ def test_unknown_sources_name_the_mend(text, message):
 
 def test_urls_and_paths(tmp_path):
     assert resolve_source("https://stac.example.org/v1").name == "remote"
-    assert resolve_source(PRESETS["earth-search"].location + "/") is PRESETS["earth-search"]
+    assert resolve_source(PRESETS["earth-search"].location + "/") == PRESETS["earth-search"]
     for text in (str(tmp_path), f"local:{tmp_path}", f"file://{tmp_path}"):
         source = resolve_source(text)
         assert (source.name, source.location, source.is_remote) == ("local", str(tmp_path), False)
