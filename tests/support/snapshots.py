@@ -33,13 +33,16 @@ def read_items(store: Path) -> dict[str, dict[str, Any]]:
 
 
 def comparable_items(store: Path) -> dict[str, dict[str, Any]]:
-    """Return id → item without its clocks, and with the store's own place taken out."""
+    """Return id → item without what names the one run (clocks, link to it), the store's place taken out."""
     items = {}
     for identifier, item in read_items(store).items():
         text = json.dumps(item).replace(str(store), "<store>")
         items[identifier] = json.loads(text)
         for clock in _CLOCKS:
             items[identifier]["properties"].pop(clock, None)
+        items[identifier]["links"] = [
+            link for link in items[identifier]["links"] if link["rel"] != "processing-execution"
+        ]
     return items
 
 
