@@ -65,7 +65,7 @@ class Scene:
     quality_band: str | None = None
     """Name of the band that the cloud mask reads, e.g. ``scl``; it is among ``bands``."""
     mask_rule: str | None = None
-    """Key of the mask rule in ``catalog.masks.RULES``; None when the source has none."""
+    """Key of the mask rule in ``catalog.sources.masks.RULES``; None when the source has none."""
     signer: str | None = None
     """Key of the signer applied inside each read; None for open data."""
     self_href: str | None = None

@@ -10,10 +10,10 @@ from typing import Any
 from prefect import flow
 from prefect.futures import PrefectFuture
 
-from catalog.preflight import check_hosts, check_local_files, check_space
-from catalog.receipts import read_cube_receipt
+from catalog.cubes.preflight import check_hosts, check_local_files, check_space
+from catalog.cubes.receipts import read_cube_receipt
 from catalog.records import CubePlan
-from catalog.sources import Source, resolve_source
+from catalog.sources.presets import Source, resolve_source
 from flows.artifacts import announce_items, announce_plan, follow_cubes
 from flows.params import MapAreaParams
 from flows.planning import plan_request

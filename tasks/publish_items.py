@@ -9,9 +9,9 @@ from prefect import task
 from pydantic import SecretStr
 
 from catalog.client import UpsertResult, open_catalogue
-from catalog.collections import collection_document
-from catalog.items import scene_item
-from catalog.receipts import read_cube_receipt
+from catalog.cubes.receipts import read_cube_receipt
+from catalog.items.collections import collection_document
+from catalog.items.scene import scene_item
 from catalog.records import CubePlan
 from infra.errors import InternalError
 from infra.storage import open_storage

@@ -8,7 +8,7 @@ from prefect import task
 from pydantic import SecretStr
 
 from catalog.client import open_catalogue
-from catalog.receipts import read_cube_receipt
+from catalog.cubes.receipts import read_cube_receipt
 from catalog.records import CubePlan
 from infra.errors import InternalError
 from infra.storage import open_storage

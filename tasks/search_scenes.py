@@ -8,8 +8,8 @@ from prefect import task
 
 from catalog.grid import BoundsLonLat
 from catalog.records import Scene
-from catalog.search import search_scenes as find_scenes
-from catalog.sources import Source
+from catalog.search.find import search_scenes as find_scenes
+from catalog.sources.presets import Source
 from tasks.policies import NETWORK
 
 
@@ -23,10 +23,10 @@ def search_scenes(
     bands: Sequence[str] | None,
     max_scenes: int,
 ) -> list[Scene]:
-    """Search a source; see ``catalog.search.search_scenes``.
+    """Search a source; see ``catalog.search.find.search_scenes``.
 
     Args:
-        source: Where to look, from ``catalog.sources.resolve_source``.
+        source: Where to look, from ``catalog.sources.presets.resolve_source``.
         collections: Collection ids.
         bbox: W, S, E, N degrees.
         datetime_range: Interval ``A/B``.

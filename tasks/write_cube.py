@@ -8,10 +8,10 @@ from functools import partial
 
 from prefect import task
 
-from catalog.finish import begin_cube, finish_cube
+from catalog.cubes.finish import begin_cube, finish_cube
+from catalog.cubes.tiles import write_tile
 from catalog.grid import list_tiles
 from catalog.records import CubePlan
-from catalog.tiles import write_tile
 from infra.cluster import ClusterAddress, run_units
 from infra.errors import AppError, DataError, NotFoundError
 from infra.logging import log_progress

@@ -10,10 +10,10 @@ import odc.stac
 import pystac
 
 from catalog.gdal import cog_environment
-from catalog.probe import probe_file
 from catalog.readers.protocol import Pixels, ReadRequest, fill_value, settle_fill
 from catalog.records import Band, Scene
-from catalog.signing import sign
+from catalog.sources.probe import probe_file
+from catalog.sources.signing import sign
 
 _BANDS_AT_ONCE = 4
 """One call of odc-stac costs ~30 ms beside the reading; more bands in one call cost memory."""

@@ -19,10 +19,10 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from catalog.gdal import cog_environment
-from catalog.probe import probe_file
 from catalog.readers.protocol import Pixels, ReadRequest, fill_value, settle_fill, valid_mask
 from catalog.records import Band, Scene
-from catalog.signing import sign
+from catalog.sources.probe import probe_file
+from catalog.sources.signing import sign
 from infra.errors import InputError
 
 

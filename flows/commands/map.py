@@ -154,9 +154,9 @@ def show(summary: RunSummary, *, as_json: bool) -> None:
 
 
 def _plan(params: MapAreaParams, *, as_json: bool) -> int:
-    from catalog.receipts import read_cube_receipt
-    from catalog.search import search_scenes
-    from catalog.sources import resolve_source
+    from catalog.cubes.receipts import read_cube_receipt
+    from catalog.search.find import search_scenes
+    from catalog.sources.presets import resolve_source
     from flows.plan_table import plan_rows
     from flows.planning import plan_request
     from flows.terminal import print_rows

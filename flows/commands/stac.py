@@ -18,7 +18,7 @@ def stac(
 
     Example: terraloom stac ./naip --collection naip --out ./naip-stac
     """
-    from catalog.static import build_static_catalogue
+    from catalog.plain_files.build import build_static_catalogue
 
     report = build_static_catalogue(folder, collection=collection, out=out)
     for skipped in report.skipped:

@@ -53,7 +53,7 @@ def export(
 
     Example: terraloom export sentinel-2-l2a-20240601-0123456789ab --store ./store --cog ./out
     """
-    from catalog.export import export_cogs
+    from catalog.cubes.export import export_cogs
 
     settings = load_settings(os.environ)
     for path in export_cogs(open_storage(store or settings.store), item, cog):
@@ -69,7 +69,7 @@ def gc(
 
     Example: terraloom gc --store ./store --dry-run
     """
-    from catalog.garbage import collect_garbage
+    from catalog.cubes.garbage import collect_garbage
 
     settings = load_settings(os.environ)
     swept = collect_garbage(open_storage(store or settings.store), dry_run=dry_run)

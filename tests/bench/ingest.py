@@ -38,12 +38,12 @@ from affine import Affine
 from pyproj import Transformer
 from rasterio.io import MemoryFile
 
-from catalog.cubes import cube_codec
-from catalog.finish import begin_cube, finish_cube
+from catalog.cubes.finish import begin_cube, finish_cube
+from catalog.cubes.layout import cube_codec
+from catalog.cubes.tiles import write_tile
 from catalog.grid import list_tiles
 from catalog.plan import plan_cubes
 from catalog.records import Band, CubePlan, Grid, ReadOptions, Scene
-from catalog.tiles import write_tile
 from infra.cluster import ClusterAddress, run_units, running_cluster
 from infra.errors import AppError
 from infra.settings import DaskSettings

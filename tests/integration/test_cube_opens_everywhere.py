@@ -13,7 +13,7 @@ from affine import Affine
 from packaging.version import Version
 from pyproj import CRS
 
-from catalog.export import export_cogs
+from catalog.cubes.export import export_cogs
 from catalog.grid import level_shape, level_transform, plan_grid
 from catalog.readers.registry import READERS
 from infra.storage import LocalStorage

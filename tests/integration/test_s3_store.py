@@ -10,10 +10,10 @@ import pytest
 import s3fs
 import xarray as xr
 
-from catalog.finish import begin_cube, finish_cube
+from catalog.cubes.finish import begin_cube, finish_cube
+from catalog.cubes.receipts import seal_cube
+from catalog.cubes.tiles import write_tile
 from catalog.grid import list_tiles
-from catalog.receipts import seal_cube
-from catalog.tiles import write_tile
 from infra.errors import InternalError
 from infra.storage import LocalStorage, open_storage
 from tests.support.synthetic import build_cube, known_scene, make_geobox, make_grid, plan_one, tree_of, truth

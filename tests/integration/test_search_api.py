@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from catalog.search import find_scenes, make_query, search_scenes
-from catalog.sources import Source, resolve_source
+from catalog.search.find import find_scenes, make_query, search_scenes
+from catalog.sources.presets import Source, resolve_source
 from infra.errors import DataError, InputError, NotFoundError, TransientError
 
 CONFORMS = ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"]

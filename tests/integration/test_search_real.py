@@ -10,9 +10,9 @@ import rasterio
 import referencing
 from referencing.jsonschema import DRAFT7
 
-from catalog.search import find_scenes, make_query, search_scenes
-from catalog.sources import Source, resolve_source
-from catalog.static import build_static_catalogue
+from catalog.plain_files.build import build_static_catalogue
+from catalog.search.find import find_scenes, make_query, search_scenes
+from catalog.sources.presets import Source, resolve_source
 from infra.errors import InputError
 
 pytestmark = pytest.mark.real

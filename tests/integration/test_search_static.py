@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from catalog.search import find_scenes, make_query, search_scenes
-from catalog.sources import resolve_source
+from catalog.search.find import find_scenes, make_query, search_scenes
+from catalog.sources.presets import resolve_source
 from infra.errors import DataError, InputError, NotFoundError
 
 BAND = {"raster:bands": [{"data_type": "uint8", "nodata": 0, "scale": 1, "offset": 0}]}

@@ -7,9 +7,9 @@ import pytest
 import zarr
 from pyproj import CRS
 
-from catalog.cubes import CUBE_FOLDER, lay_out_cube
+from catalog.cubes.layout import CUBE_FOLDER, lay_out_cube
+from catalog.cubes.pyramid import count_levels
 from catalog.grid import plan_grid
-from catalog.pyramid import count_levels
 from tests.support.schemas import validate_zarr_conventions
 from tests.support.synthetic import MODIS_SINUSOIDAL, footprint, make_band, make_scene, plan_one
 

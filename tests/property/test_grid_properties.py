@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pyproj import Transformer
 
+from catalog.cubes.pyramid import count_levels
 from catalog.grid import level_shape, list_tiles, plan_grid, tile_geobox, tile_window
-from catalog.pyramid import count_levels
 from catalog.records import Grid
 
 edges = st.integers(min_value=1, max_value=1500)

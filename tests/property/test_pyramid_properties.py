@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from catalog.pyramid import halve, merge_moments, summarise
+from catalog.cubes.pyramid import halve, merge_moments, summarise
 from catalog.readers.protocol import valid_mask
 
 DTYPES = ("uint8", "uint16", "int16", "float32")

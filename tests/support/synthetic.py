@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
-from catalog.finish import begin_cube, finish_cube
+from catalog.cubes.finish import begin_cube, finish_cube
+from catalog.cubes.tiles import write_tile
 from catalog.grid import list_tiles
 from catalog.plan import plan_cubes
 from catalog.records import Band, CubePlan, CubeReceipt, Grid, ReadOptions, Scene
-from catalog.tiles import write_tile
 from infra.storage import Storage
 
 CELL_M = 10.0

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from catalog.cubes import CUBE_FOLDER, lay_out_cube
+from catalog.cubes.layout import CUBE_FOLDER, lay_out_cube
+from catalog.cubes.pyramid import count_levels
 from catalog.grid import level_shape
-from catalog.pyramid import count_levels
 from tests.support.synthetic import make_band, make_geobox, make_grid, make_scene, plan_one
 
 BOX = make_geobox((1030, 700))

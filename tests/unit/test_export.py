@@ -5,7 +5,7 @@ import pytest
 import rasterio
 from rio_cogeo import cog_validate
 
-from catalog.export import export_cogs
+from catalog.cubes.export import export_cogs
 from catalog.readers.registry import READERS
 from infra.errors import ConfigError, InputError
 from infra.storage import LocalStorage

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from catalog.collections import COLLECTION_IDS, collection_document
-from catalog.items import scene_item, to_rfc3339
+from catalog.items.collections import COLLECTION_IDS, collection_document
+from catalog.items.scene import scene_item, to_rfc3339
 from catalog.records import (
     Band,
     BandStatistics,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from catalog.masks import RULES, cloud_mask, rule_for_band
+from catalog.sources.masks import RULES, cloud_mask, rule_for_band
 from infra.errors import InputError
 
 

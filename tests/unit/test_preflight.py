@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.preflight import check_local_files, check_space
+from catalog.cubes.preflight import check_local_files, check_space
 from infra.errors import AppError, ConfigError, DataError, NotFoundError
 from infra.storage import LocalStorage, open_storage
 from tests.support.synthetic import (

@@ -17,7 +17,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rio_cogeo import cog_validate
 
 from catalog.grid import level_grid
-from catalog.previews import (
+from catalog.pictures.previews import (
     PREVIEW_CHANNELS,
     choose_preview_level,
     choose_rgb,

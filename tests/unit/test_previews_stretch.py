@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from catalog.stretch import stretch_to_8bit
+from catalog.pictures.stretch import stretch_to_8bit
 from infra.errors import InputError
 
 RNG = np.random.default_rng(11)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from catalog.pyramid import Moments, count_levels, halve, merge_moments, summarise
+from catalog.cubes.pyramid import Moments, count_levels, halve, merge_moments, summarise
 from catalog.records import Grid
 
 

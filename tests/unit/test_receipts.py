@@ -5,9 +5,8 @@ import dataclasses
 import pytest
 import zarr
 
-from catalog.finish import PREVIEW_NAME, THUMBNAIL_NAME, begin_cube, finish_cube
-from catalog.readers.registry import READERS
-from catalog.receipts import (
+from catalog.cubes.finish import PREVIEW_NAME, THUMBNAIL_NAME, begin_cube, finish_cube
+from catalog.cubes.receipts import (
     is_receipt,
     read_cube_receipt,
     read_tile_receipt,
@@ -15,8 +14,9 @@ from catalog.receipts import (
     seal_cube,
     tile_receipt_path,
 )
+from catalog.cubes.tiles import write_tile
+from catalog.readers.registry import READERS
 from catalog.records import CUBE_RECEIPT, Tile
-from catalog.tiles import write_tile
 from infra.errors import DataError, InternalError, TransientError
 from infra.storage import LocalStorage, open_storage
 from tests.support.fakes import FakeReader

@@ -8,10 +8,10 @@ import pytest
 import rasterio
 from affine import Affine
 
-from catalog.band_facts import sentinel2_offset
 from catalog.records import SCENE, Scene
-from catalog.scenes import geometry_of, instant_of, scene_from_item
-from catalog.sources import PRESETS, Source
+from catalog.sources.band_facts import sentinel2_offset
+from catalog.sources.presets import PRESETS, Source
+from catalog.sources.scenes import geometry_of, instant_of, scene_from_item
 from infra.errors import DataError, InputError, NotFoundError
 from infra.urls import UrlPolicy
 

@@ -4,8 +4,8 @@ import datetime as dt
 
 import pytest
 
-from catalog.extents import check_bbox, check_period, is_inside, parse_period
-from catalog.search import make_query
+from catalog.search.find import make_query
+from catalog.sources.extents import check_bbox, check_period, is_inside, parse_period
 from infra.errors import DataError, InputError
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from catalog import signing
-from catalog.masks import RULES
-from catalog.profiles import guess_profile
-from catalog.signing import SIGNERS, sign, sign_planetary_computer, unsigned
-from catalog.sources import PRESETS, resolve_source
+from catalog.sources import signing
+from catalog.sources.masks import RULES
+from catalog.sources.presets import PRESETS, resolve_source
+from catalog.sources.profiles import guess_profile
+from catalog.sources.signing import SIGNERS, sign, sign_planetary_computer, unsigned
 from infra.errors import InputError, TransientError
 
 SAS = (

@@ -11,9 +11,9 @@ from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 
-from catalog.search import find_scenes, make_query, search_scenes
-from catalog.sources import resolve_source
-from catalog.static import build_static_catalogue
+from catalog.plain_files.build import build_static_catalogue
+from catalog.search.find import find_scenes, make_query, search_scenes
+from catalog.sources.presets import resolve_source
 from infra.errors import InputError
 
 SINUSOIDAL = CRS.from_proj4("+proj=sinu +R=6371007.181 +units=m")

@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from catalog.file_names import (
+from catalog.plain_files.names import (
     band_in_name,
     band_names_in_name,
     platform_in_name,

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import zarr
 
-from catalog.finish import begin_cube
+from catalog.cubes.finish import begin_cube
+from catalog.cubes.receipts import read_tile_receipt, tile_receipt_path
+from catalog.cubes.tiles import write_tile
 from catalog.grid import list_tiles
 from catalog.readers.registry import READERS
-from catalog.receipts import read_tile_receipt, tile_receipt_path
 from catalog.records import Tile
-from catalog.tiles import write_tile
 from infra.errors import DataError
 from infra.storage import LocalStorage
 from tests.support.fakes import FakeReader
@@ -71,7 +71,7 @@ class CountingStorage(LocalStorage):
 @pytest.fixture
 def counted(monkeypatch):
     CountingStorage.written.clear()
-    for place in ("catalog.tiles", "catalog.finish"):
+    for place in ("catalog.cubes.tiles", "catalog.cubes.finish"):
         monkeypatch.setattr(f"{place}.open_storage", lambda uri: CountingStorage(Path(uri)))
     return CountingStorage.written
 

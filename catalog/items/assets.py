@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from pyproj import CRS
 
-from catalog.collections import SCENES, item_asset
 from catalog.grid import level_grid
+from catalog.items.collections import SCENES, item_asset
+from catalog.pictures.previews import PREVIEW_CHANNELS, choose_preview_level, choose_rgb
 from catalog.plan import band_of
-from catalog.previews import PREVIEW_CHANNELS, choose_preview_level, choose_rgb
 from catalog.readers.protocol import fill_value
 from catalog.records import Band, BandStatistics, CubePlan, CubeReceipt, Grid, StoredFile
 from infra.digests import sha256_of_json, to_multihash

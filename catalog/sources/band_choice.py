@@ -7,10 +7,10 @@ import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from catalog.asset_bands import AssetBand, to_variable
-from catalog.masks import rule_for_band
-from catalog.probe import BandHeader
-from catalog.profiles import Profile
+from catalog.sources.asset_bands import AssetBand, to_variable
+from catalog.sources.masks import rule_for_band
+from catalog.sources.probe import BandHeader
+from catalog.sources.profiles import Profile
 from infra.errors import AppError, InputError
 
 _COLOURS = frozenset({"red", "green", "blue", "nir", "alpha"})

@@ -13,9 +13,7 @@ import rasterio
 import rio_stac.stac
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
-from catalog.asset_bands import to_nodata, to_variable
-from catalog.band_facts import sentinel2_offset
-from catalog.file_names import (
+from catalog.plain_files.names import (
     TimeInName,
     band_in_name,
     band_names_in_name,
@@ -23,8 +21,10 @@ from catalog.file_names import (
     split_band,
     time_in_name,
 )
-from catalog.masks import rule_for_band
-from catalog.profiles import BandProfile
+from catalog.sources.asset_bands import to_nodata, to_variable
+from catalog.sources.band_facts import sentinel2_offset
+from catalog.sources.masks import rule_for_band
+from catalog.sources.profiles import BandProfile
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".jp2")
 _EXTENSIONS = "https://stac-extensions.github.io"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from catalog.profiles import (
+from catalog.sources.profiles import (
     LANDSAT_C2_L2,
     NAIP,
     SENTINEL_1_GRD,
@@ -39,7 +39,7 @@ class Source:
     location: str
     """URL or absolute path of the catalogue."""
     signer: str | None = None
-    """Key of ``catalog.signing.SIGNERS``; None for open data."""
+    """Key of ``catalog.sources.signing.SIGNERS``; None for open data."""
     collections: Mapping[str, SourceCollection] = field(default_factory=dict)
     """What is known of its collections; others are read by what their items say."""
     extra_hosts: tuple[str, ...] = ()

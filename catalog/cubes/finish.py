@@ -13,19 +13,10 @@ import rasterio
 import zarr
 from numpy.typing import NDArray
 
-from catalog.cubes import lay_out_cube, open_level
-from catalog.grid import level_grid, list_tiles
-from catalog.plan import band_of, plan_digest
-from catalog.previews import (
-    choose_preview_level,
-    choose_rgb,
-    encode_thumbnail,
-    render_rgba,
-    write_preview_cog,
-)
-from catalog.pyramid import count_levels, merge_moments
-from catalog.readers.protocol import fill_value, valid_mask
-from catalog.receipts import (
+from catalog.cubes.layout import lay_out_cube, open_level
+from catalog.cubes.objects import describe_bytes
+from catalog.cubes.pyramid import count_levels, merge_moments
+from catalog.cubes.receipts import (
     TileReceipt,
     is_receipt,
     read_cube_receipt,
@@ -33,8 +24,17 @@ from catalog.receipts import (
     seal_cube,
     tile_receipt_path,
 )
+from catalog.grid import level_grid, list_tiles
+from catalog.pictures.previews import (
+    choose_preview_level,
+    choose_rgb,
+    encode_thumbnail,
+    render_rgba,
+    write_preview_cog,
+)
+from catalog.plan import band_of, plan_digest
+from catalog.readers.protocol import fill_value, valid_mask
 from catalog.records import BandStatistics, CubePlan, CubeReceipt, StoredFile
-from catalog.zarr_objects import describe_bytes
 from infra.errors import InternalError, TransientError
 from infra.provenance import package_versions, project_version
 from infra.storage import Storage, open_storage

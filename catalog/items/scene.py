@@ -10,9 +10,8 @@ from typing import Any
 
 from pyproj import CRS
 
-from catalog.collections import PROCESSING, SCENES, STAC_VERSION, ZARR_TYPE, provider
 from catalog.footprints import Footprint, find_footprint
-from catalog.item_assets import (
+from catalog.items.assets import (
     CUBE_FOLDER,
     PREVIEW_NAME,
     cube_bands,
@@ -21,7 +20,8 @@ from catalog.item_assets import (
     scene_assets,
     to_number,
 )
-from catalog.previews import RgbChoice, choose_rgb
+from catalog.items.collections import PROCESSING, SCENES, STAC_VERSION, ZARR_TYPE, provider
+from catalog.pictures.previews import RgbChoice, choose_rgb
 from catalog.records import Band, CubePlan, CubeReceipt, Grid, Scene
 
 _EXTENSIONS = {

@@ -7,7 +7,7 @@ import json
 import socket
 from dataclasses import dataclass
 
-from catalog.receipts import PRODUCTS_FOLDER, RECEIPT_NAME
+from catalog.cubes.receipts import PRODUCTS_FOLDER, RECEIPT_NAME
 from infra.storage import Storage, process_lives
 
 _FOREIGN_LEASE_LASTS = dt.timedelta(hours=24)

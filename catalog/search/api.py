@@ -10,9 +10,9 @@ from urllib.parse import quote, urljoin
 from pystac import Link
 from pystac_client.item_search import ItemSearch
 
-from catalog.fetch import JsonReader
-from catalog.links import links_of, self_url
-from catalog.query import FoundItem, Query, refuse_unknown_collections, too_many
+from catalog.search.fetch import JsonReader
+from catalog.search.query import FoundItem, Query, refuse_unknown_collections, too_many
+from catalog.sources.links import links_of, self_url
 from infra.errors import DataError, InputError, NotFoundError
 
 PAGE_SIZE = 250

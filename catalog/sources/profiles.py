@@ -38,7 +38,7 @@ class Profile:
     quality_band: str | None = None
     """A name of the band that cloud masks read."""
     mask_rule: str | None = None
-    """Key of ``catalog.masks.RULES``."""
+    """Key of ``catalog.sources.masks.RULES``."""
 
     def find(self, name: str) -> BandProfile | None:
         """Find the band that goes by a name, exactly first, then in any case."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from catalog.asset_bands import AssetBand
-from catalog.band_choice import Probe
-from catalog.probe import BandHeader
-from catalog.profiles import BandProfile, Profile
 from catalog.records import Band
+from catalog.sources.asset_bands import AssetBand
+from catalog.sources.band_choice import Probe
+from catalog.sources.probe import BandHeader
+from catalog.sources.profiles import BandProfile, Profile
 from infra.errors import DataError, NotFoundError
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catalog.image_items import IMAGE_SUFFIXES, Image, SkippedFile, inspect_image, item_from_images
+from catalog.plain_files.items import IMAGE_SUFFIXES, Image, SkippedFile, inspect_image, item_from_images
 from infra.errors import ConfigError, InputError
 from infra.grants import grant_roots
 from infra.urls import check_id

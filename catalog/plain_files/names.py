@@ -14,7 +14,7 @@ import datetime as dt
 import re
 from dataclasses import dataclass
 
-from catalog.profiles import (
+from catalog.sources.profiles import (
     LANDSAT_C2_L2,
     OLI_REFLECTANCE,
     SENTINEL_2_L1C,

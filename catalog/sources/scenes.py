@@ -7,15 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from catalog.asset_bands import AssetBand, list_bands
-from catalog.band_choice import choose_bands, find_bands
-from catalog.band_facts import settle_band
-from catalog.links import self_url
-from catalog.probe import BandHeader, probe_file
-from catalog.profiles import Profile
 from catalog.records import Scene
-from catalog.signing import unsigned
-from catalog.sources import Source
+from catalog.sources.asset_bands import AssetBand, list_bands
+from catalog.sources.band_choice import choose_bands, find_bands
+from catalog.sources.band_facts import settle_band
+from catalog.sources.links import self_url
+from catalog.sources.presets import Source
+from catalog.sources.probe import BandHeader, probe_file
+from catalog.sources.profiles import Profile
+from catalog.sources.signing import unsigned
 from infra.errors import DataError
 from infra.urls import UrlPolicy, check_id
 

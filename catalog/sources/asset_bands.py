@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from catalog.masks import rule_for_band
+from catalog.sources.masks import rule_for_band
 
 _RASTER_TYPES = (
     "image/tiff",

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catalog.fetch import JsonReader
-from catalog.links import links_of, self_url
-from catalog.query import FoundItem
+from catalog.search.fetch import JsonReader
+from catalog.search.query import FoundItem
+from catalog.sources.links import links_of, self_url
 from infra.errors import DataError, InputError, NotFoundError
 
 MAX_DOCUMENTS = 100_000

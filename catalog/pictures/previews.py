@@ -23,9 +23,7 @@ from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
 from catalog.grid import level_shape
-from catalog.readers.protocol import fill_value, valid_mask
-from catalog.records import Band, BandStatistics, Grid
-from catalog.stretch import (
+from catalog.pictures.stretch import (
     Channels,
     Style,
     paint_qa_pixel,
@@ -33,6 +31,8 @@ from catalog.stretch import (
     stretch_to_8bit,
     to_radar_channels,
 )
+from catalog.readers.protocol import fill_value, valid_mask
+from catalog.records import Band, BandStatistics, Grid
 from infra.errors import InputError
 
 Kind = Literal["true_colour", "false_colour", "radar", "grey", "classes"]

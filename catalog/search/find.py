@@ -9,17 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from catalog.api_search import search_api, search_link
-from catalog.asset_bands import AssetBand, list_bands
-from catalog.band_choice import find_bands, unknown_band
-from catalog.extents import Bbox, Period, check_bbox, check_period, is_inside, parse_period
-from catalog.fetch import JsonReader
-from catalog.links import links_of
-from catalog.query import MAX_ITEMS, FoundItem, Query, refuse_unknown_collections, too_many
 from catalog.records import Scene
-from catalog.scenes import check_item, collection_of, scene_from_item
-from catalog.sources import Source
-from catalog.walk import is_collection, walk_items
+from catalog.search.api import search_api, search_link
+from catalog.search.fetch import JsonReader
+from catalog.search.query import MAX_ITEMS, FoundItem, Query, refuse_unknown_collections, too_many
+from catalog.search.walk import is_collection, walk_items
+from catalog.sources.asset_bands import AssetBand, list_bands
+from catalog.sources.band_choice import find_bands, unknown_band
+from catalog.sources.extents import Bbox, Period, check_bbox, check_period, is_inside, parse_period
+from catalog.sources.links import links_of
+from catalog.sources.presets import Source
+from catalog.sources.scenes import check_item, collection_of, scene_from_item
 from infra.errors import AppError, DataError, InputError, NotFoundError
 from infra.urls import UrlPolicy
 
@@ -56,7 +56,7 @@ def search_scenes(
     """Find scenes; an item that cannot become one is an error. See ``find_scenes``.
 
     Args:
-        source: Where to look, from ``catalog.sources.resolve_source``.
+        source: Where to look, from ``catalog.sources.presets.resolve_source``.
         collections: Ids; empty for all.
         bbox: West, south, east, north, degrees; west > east crosses the antimeridian.
         datetime_range: First and last instant or ``A/B``; None for any time.

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import rasterio
 
-from catalog.asset_bands import to_nodata
 from catalog.gdal import cog_environment
-from catalog.signing import sign, unsigned
+from catalog.sources.asset_bands import to_nodata
+from catalog.sources.signing import sign, unsigned
 from infra.errors import AppError, DataError
 
 _JPEG_2000 = (".jp2", ".j2k", ".jpx")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
-from catalog.pyramid import Moments
+from catalog.cubes.pyramid import Moments
 from catalog.records import CUBE_RECEIPT, CubePlan, CubeReceipt, StoredFile, Tile
 from infra.digests import canonical_json
 from infra.errors import DataError, InternalError, NotFoundError

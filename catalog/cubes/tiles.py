@@ -10,16 +10,16 @@ import zarr
 from numpy.typing import NDArray
 
 from catalog.coverage import covered_fraction
-from catalog.cubes import CUBE_FOLDER
+from catalog.cubes.layout import CUBE_FOLDER
+from catalog.cubes.objects import RecordingStore
+from catalog.cubes.pyramid import Moments, count_levels, halve, summarise
+from catalog.cubes.receipts import TileReceipt, read_tile_receipt, write_tile_receipt
 from catalog.grid import tile_geobox, tile_window
-from catalog.masks import cloud_mask
 from catalog.plan import band_of
-from catalog.pyramid import Moments, count_levels, halve, summarise
 from catalog.readers.protocol import Pixels, ReadRequest, fill_value, valid_mask
 from catalog.readers.registry import make_reader
-from catalog.receipts import TileReceipt, read_tile_receipt, write_tile_receipt
 from catalog.records import Band, CubePlan, Tile
-from catalog.zarr_objects import RecordingStore
+from catalog.sources.masks import cloud_mask
 from infra.errors import DataError
 from infra.storage import Storage, open_storage
 

@@ -14,7 +14,7 @@ from pystac_client.stac_api_io import StacApiIO
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
-from catalog.signing import unsigned
+from catalog.sources.signing import unsigned
 from infra.errors import AppError, DataError, InputError, NotFoundError, TransientError
 from infra.urls import UrlPolicy
 

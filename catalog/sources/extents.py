@@ -12,7 +12,7 @@ from typing import Any
 import shapely
 import shapely.geometry
 
-from catalog.scenes import geometry_of, parse_instant
+from catalog.sources.scenes import geometry_of, parse_instant
 from infra.errors import DataError, InputError
 
 Bbox = tuple[float, float, float, float]

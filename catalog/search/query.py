@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from catalog.extents import Bbox, Period
+from catalog.sources.extents import Bbox, Period
 from infra.errors import InputError
 
 MAX_ITEMS = 10_000

@@ -22,12 +22,12 @@ from zarr.codecs import BloscCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
+from catalog.cubes.objects import open_zarr_objects
+from catalog.cubes.pyramid import count_levels
 from catalog.grid import level_shape, level_transform
 from catalog.plan import band_of
-from catalog.pyramid import count_levels
 from catalog.readers.protocol import fill_value
 from catalog.records import Band, CubePlan, Grid
-from catalog.zarr_objects import open_zarr_objects
 from infra.storage import Storage
 
 CUBE_FOLDER = "cube.zarr"

@@ -1,0 +1,1 @@
+"""Write cubes: layout, tiles, pyramid, receipts, and what keeps a store tidy."""

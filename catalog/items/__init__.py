@@ -1,0 +1,1 @@
+"""Describe products as STAC items and collections."""

@@ -1,0 +1,1 @@
+"""Draw thumbnails and previews."""

@@ -1,0 +1,1 @@
+"""Make a static catalogue over anyone's GeoTIFFs."""

@@ -1,0 +1,1 @@
+"""Find scenes in STAC APIs and static catalogues."""

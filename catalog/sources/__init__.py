@@ -1,0 +1,1 @@
+"""Know source catalogues: presets, bands, masks, signing, and items as scenes."""
