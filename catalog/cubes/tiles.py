@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import zarr
@@ -58,7 +59,14 @@ def _make_tile(storage: Storage, plan: CubePlan, tile: Tile) -> TileReceipt:
     geobox = tile_geobox(plan.grid, tile)
     expected = covered_fraction([scene.geometry for scene in plan.group.scenes], geobox)
     store = RecordingStore(storage, f"{plan.path}/{CUBE_FOLDER}")
-    root = zarr.open_group(store, mode="r+", zarr_format=3, use_consolidated=True)
+    # Blank chunks are written like any other: looking for them costs more than the codec does.
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        root = zarr.open_group(store, mode="r+", zarr_format=3, use_consolidated=True)
+        arrays = {
+            (level, name): _open_array(root, level, name)
+            for level in range(count_levels(plan.grid))
+            for name in plan.bands
+        }
     valid_fraction: dict[str, float] = {}
     moments: dict[str, Moments | None] = {}
     dropped = _dropped_pixels(plan, tile)
@@ -68,7 +76,7 @@ def _make_tile(storage: Storage, plan: CubePlan, tile: Tile) -> TileReceipt:
             pixels = np.where(dropped, np.asarray(fill_value(band), dtype=pixels.dtype), pixels)
             valid &= ~dropped
         moments[band.name] = summarise(pixels, valid)
-        _write_levels(root, plan, tile, band, (pixels, valid))
+        _write_levels(arrays, plan, tile, band, (pixels, valid))
     return TileReceipt(
         tile=tile,
         files=tuple(store.take_written(f"{CUBE_FOLDER}/")),
@@ -117,13 +125,21 @@ def _dropped_pixels(plan: CubePlan, tile: Tile) -> NDArray[np.bool_] | None:
 
 
 def _write_levels(
-    root: zarr.Group, plan: CubePlan, tile: Tile, band: Band, read: tuple[Pixels, NDArray[np.bool_]]
+    arrays: Mapping[tuple[int, str], zarr.Array[Any]],
+    plan: CubePlan,
+    tile: Tile,
+    band: Band,
+    read: tuple[Pixels, NDArray[np.bool_]],
 ) -> None:
     pixels, valid = read
     whole = bool(valid.all())
     for level in range(count_levels(plan.grid)):
         if level:
             pixels = halve(pixels, fill_value(band), nearest=band.quality, whole=whole)
-        array = root[f"{level}/{band.name}"]
-        assert isinstance(array, zarr.Array)
-        array[tile_window(plan.grid, tile, level)] = pixels
+        arrays[level, band.name][tile_window(plan.grid, tile, level)] = pixels
+
+
+def _open_array(root: zarr.Group, level: int, name: str) -> zarr.Array[Any]:
+    array = root[f"{level}/{name}"]
+    assert isinstance(array, zarr.Array)
+    return array
