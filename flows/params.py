@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from catalog.grid import check_bounds, parse_crs
 from infra.errors import InputError
+from infra.storage import check_store_uri
 
 Step = Literal["ingest"]
 STEPS: tuple[Step, ...] = ("ingest",)
@@ -62,6 +63,12 @@ class MapAreaParams(BaseModel):
     def _crs_known(cls, value: str | None) -> str | None:
         if value is not None:
             parse_crs(value)
+        return value
+
+    @field_validator("store")
+    @classmethod
+    def _store_known(cls, value: str) -> str:
+        check_store_uri(value)
         return value
 
     @field_validator("datetime")

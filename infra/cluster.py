@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
-_CONNECT_TIMEOUT_S = 20
+_CONNECT_TIMEOUT_S = 10
 # Dask's nannies make glibc return every freed block above 64 kB at once; shard-sized buffers, reused for
 # each band, then cost more in page faults than in compression.
 _KEEP_BUFFERS = {

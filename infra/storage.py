@@ -108,16 +108,27 @@ def open_storage(uri: str) -> Storage:
     Raises:
         InputError: a scheme this project does not write to.
     """
+    check_store_uri(uri)
     parts = urlsplit(uri)
     if parts.scheme == "s3":
         return S3Storage(uri)
-    if parts.scheme == "file":
-        return LocalStorage(Path(parts.path))
-    if "://" in uri:
+    return LocalStorage(Path(parts.path if parts.scheme == "file" else uri))
+
+
+def check_store_uri(uri: str) -> None:
+    """Refuse what cannot name a store, without touching any.
+
+    Raises:
+        InputError: no path, a scheme this project does not write to, or an S3 URI without a bucket.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "s3":
+        if not parts.netloc:
+            raise InputError(f"store {uri!r} names no bucket; give s3://bucket/prefix")
+    elif "://" in uri and parts.scheme != "file":
         raise InputError(f"store {uri!r} has an unknown scheme; give a local path or s3://bucket/prefix")
-    if not uri.strip() or "\0" in uri:
+    elif not uri.strip() or "\0" in uri:
         raise InputError(f"store {uri!r} is not a path; give a local path or s3://bucket/prefix")
-    return LocalStorage(Path(uri))
 
 
 class LocalStorage:
@@ -224,9 +235,6 @@ class S3Storage:
     """
 
     def __init__(self, uri: str) -> None:
-        parts = urlsplit(uri)
-        if not parts.netloc:
-            raise InputError(f"store {uri!r} names no bucket; give s3://bucket/prefix")
         self._uri = uri.rstrip("/")
         self._insecure = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
         self.objects = S3Store.from_url(self._uri, client_options={"allow_http": self._insecure})

@@ -54,7 +54,7 @@ def halve(pixels: Pixels, fill: float, *, nearest: bool, whole: bool = False) ->
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / weight
     if pixels.dtype.kind != "f":
-        mean = np.rint(mean)
+        mean = np.floor(mean + 0.5)  # halves go up, as OpenCV's integer means do: tiles must agree
     return np.where(weight > 0, mean, fill).astype(pixels.dtype)
 
 

@@ -27,7 +27,7 @@ from tests.support.snapshots import comparable_items, store_tree
 
 _SEED = 20260801
 _MOMENTS = 20
-_MOMENTS_BY_DEFAULT = 3
+_MOMENTS_BY_DEFAULT = 2
 _ORPHANS_END_WITHIN_S = 30
 
 

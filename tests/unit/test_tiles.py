@@ -191,7 +191,7 @@ class TestBlank:
         receipt = write_tile(storage.uri, plan, FIRST).receipt
         assert receipt.valid_fraction == {"red": 0.0}
         assert receipt.moments == {"red": None}
-        assert receipt.files == ()
+        assert [file.path for file in receipt.files] == ["cube.zarr/0/red/c/0/0"]  # holds fill, not nothing
 
     def test_a_blank_quality_band_is_no_fault(self, tmp_path):
         plan = fake_plan(make_band("red", "fake:"), make_band("scl", "blank:", dtype="uint8", quality=True))
