@@ -90,6 +90,7 @@ def prefect_api(named: str | None, *, home: Path) -> Iterator[PrefectServer | No
             seconds overlap with other work; ``wait_ready`` waits for it.
         home: Folder of the server's database, kept between runs: its set-up is paid once.
     """
+    named = named or PREFECT_API_URL.value()  # an active Prefect profile may name one
     server = start_server(home) if named is None else None
     url = named or (server.api_url if server else "")
     # Prefect has read its settings at import; the environment is for processes started from here.

@@ -93,6 +93,8 @@ def print_summary(summary: RunSummary) -> None:
         f"({summary.bytes_written / 1e6:.1f} MB), {summary.reused} reused, "
         f"{summary.quarantined} quarantined; {summary.catalogued} in the catalogue; {summary.seconds:.1f} s"
     )
+    if not summary.planned:
+        console.print("no scene matches; widen --bbox or --datetime, or look with 'terraloom plan'")
     for entry in summary.quarantine:
         console.print(f"  quarantined {entry.id}: {entry.reason}", markup=False, highlight=False)
     console.print(f"store      {summary.store}", highlight=False)

@@ -10,8 +10,11 @@ Each level is a dataset of its own, so xarray, rioxarray and GDAL open it as it 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
+import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -67,16 +70,32 @@ def lay_out_cube(plan: CubePlan) -> dict[str, bytes]:
     Returns:
         Object name, relative to the product's folder → bytes; the same for the same plan.
     """
+    bands = tuple(_storage_facts(band_of(plan.group.scenes[0], name)) for name in plan.bands)
+    seconds = struct.pack("<q", int(plan.group.datetime.timestamp()))
+    times = {f"{CUBE_FOLDER}/{level}/time/c": seconds for level in range(count_levels(plan.grid))}
+    return {**_lay_out(plan.grid, bands), **times}
+
+
+def _storage_facts(band: Band) -> Band:
+    """Keep what decides how a band is stored, not where it is read."""
+    return dataclasses.replace(band, asset="", href="", index=1, checksum=None)
+
+
+@lru_cache(maxsize=8)
+def _lay_out(grid: Grid, bands: tuple[Band, ...]) -> dict[str, bytes]:
+    """Make everything but the times: the same for every day of a series, and 0.1 s of Zarr's work."""
     objects: dict[str, Buffer] = {}
     store = MemoryStore(objects)
-    levels = count_levels(plan.grid)
-    zarr.create_group(store=store, attributes=_root_attributes(plan.grid, levels))
+    levels = count_levels(grid)
+    zarr.create_group(store=store, attributes=_root_attributes(grid, levels))
     for level in range(levels):
-        attributes = _level_attributes(plan.grid, level)
-        _lay_out_level(zarr.create_group(store=store, path=str(level), attributes=attributes), plan, level)
+        attributes = _level_attributes(grid, level)
+        group = zarr.create_group(store=store, path=str(level), attributes=attributes)
+        _lay_out_bands(group, grid, bands, level)
+        _lay_out_coordinates(group, grid, level)
     written = {key: buffer.to_bytes() for key, buffer in sorted(objects.items())}
-    for group in ("", *(f"{level}/" for level in range(levels))):
-        written[f"{group}zarr.json"] = _consolidate(written, group)
+    for folder in ("", *(f"{level}/" for level in range(levels))):
+        written[f"{folder}zarr.json"] = _consolidate(written, folder)
     return {f"{CUBE_FOLDER}/{key}": data for key, data in written.items()}
 
 
@@ -86,15 +105,13 @@ def open_level(storage: Storage, plan: CubePlan, level: int) -> zarr.Group:
     return zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=False)
 
 
-def _lay_out_level(group: zarr.Group, plan: CubePlan, level: int) -> None:
-    rows, cols = level_shape(plan.grid, level)
-    shard = plan.grid.shard_px >> level
-    chunk = min(plan.grid.chunk_px, shard)
-    for name in plan.bands:
-        band = band_of(plan.group.scenes[0], name)
+def _lay_out_bands(group: zarr.Group, grid: Grid, bands: tuple[Band, ...], level: int) -> None:
+    shard = grid.shard_px >> level
+    chunk = min(grid.chunk_px, shard)
+    for band in bands:
         group.create_array(
-            name,
-            shape=(rows, cols),
+            band.name,
+            shape=level_shape(grid, level),
             dtype=band.dtype,
             chunks=(chunk, chunk),
             shards=(shard, shard) if shard > chunk else None,
@@ -103,7 +120,6 @@ def _lay_out_level(group: zarr.Group, plan: CubePlan, level: int) -> None:
             dimension_names=("y", "x"),
             attributes=_band_attributes(band),
         )
-    _lay_out_coordinates(group, plan, level)
 
 
 def _consolidate(objects: Mapping[str, bytes], group: str) -> bytes:
@@ -125,9 +141,9 @@ def _plain_metadata(data: bytes) -> dict[str, Any]:
     return {key: value for key, value in metadata.items() if key != "consolidated_metadata"}
 
 
-def _lay_out_coordinates(group: zarr.Group, plan: CubePlan, level: int) -> None:
-    geobox = GeoBox(level_shape(plan.grid, level), level_transform(plan.grid, level), plan.grid.crs)
-    crs = CRS.from_user_input(plan.grid.crs)
+def _lay_out_coordinates(group: zarr.Group, grid: Grid, level: int) -> None:
+    geobox = GeoBox(level_shape(grid, level), level_transform(grid, level), grid.crs)
+    crs = CRS.from_user_input(grid.crs)
     axes = {str(axis.get("axis", "")).lower(): dict(axis) for axis in crs.cs_to_cf()}
     for axis, dimension in zip(("y", "x"), geobox.dimensions, strict=True):
         values = np.asarray(geobox.coords[dimension].values, dtype=np.float64)
@@ -142,15 +158,16 @@ def _lay_out_coordinates(group: zarr.Group, plan: CubePlan, level: int) -> None:
             attributes=axes.get(axis, {}),
         )
         array[:] = values
-    seconds = int(plan.group.datetime.timestamp())
     time_attributes: dict[str, Any] = {
         "standard_name": "time",
         "units": "seconds since 1970-01-01",
         "calendar": "standard",
     }
-    time = group.create_array("time", shape=(), dtype="int64", fill_value=0, attributes=time_attributes)
-    time[...] = seconds
-    affine = level_transform(plan.grid, level).to_gdal()
+    # Uncompressed, so that lay_out_cube can write the eight bytes of its value.
+    group.create_array(
+        "time", shape=(), dtype="int64", compressors=None, fill_value=0, attributes=time_attributes
+    )
+    affine = level_transform(grid, level).to_gdal()
     mapping = crs.to_cf() | {"spatial_ref": crs.to_wkt(), "GeoTransform": " ".join(f"{v!r}" for v in affine)}
     group.create_array(_GRID_MAPPING, shape=(), dtype="int64", fill_value=0, attributes=mapping)
 

@@ -1,6 +1,7 @@
 """Cubes on paper: the same plan lays out the same bytes, whole and consolidated."""
 
 import dataclasses
+import datetime as dt
 import json
 
 import numpy as np
@@ -102,3 +103,11 @@ def test_everything_is_strict_json(objects):
     for name, data in objects.items():
         if name.endswith("zarr.json"):
             json.loads(data, parse_constant=refuse)
+
+
+def test_days_of_a_series_share_a_layout_but_not_their_time(plan, objects):
+    later = dt.datetime(2031, 6, 1, 10, tzinfo=dt.UTC)
+    scene = make_scene("b", BOX, [dataclasses.replace(b, href=f"/b{b.href}") for b in BANDS], datetime=later)
+    other = lay_out_cube(plan_one([scene], plan.grid))
+    differing = {name for name in objects if objects[name] != other[name]}
+    assert differing == {f"{CUBE_FOLDER}/{level}/time/c" for level in range(3)}
