@@ -91,12 +91,15 @@ def print_summary(summary: RunSummary) -> None:
     console.print(
         f"[bold]{summary.planned} cubes planned[/bold]: {summary.written} written "
         f"({summary.bytes_written / 1e6:.1f} MB), {summary.reused} reused, "
-        f"{summary.quarantined} quarantined; {summary.catalogued} in the catalogue; {summary.seconds:.1f} s"
+        f"{summary.quarantined} quarantined; {summary.catalogued} in the catalogue; {summary.seconds:.1f} s",
+        soft_wrap=True,
     )
     if not summary.planned:
         console.print("no scene matches; widen --bbox or --datetime, or look with 'terraloom plan'")
     for entry in summary.quarantine:
-        console.print(f"  quarantined {entry.id}: {entry.reason}", markup=False, highlight=False)
-    console.print(f"store      {summary.store}", highlight=False)
-    console.print(f"catalogue  {summary.catalogue}", highlight=False)
-    console.print(f"look       terraloom serve --store {summary.store}", highlight=False)
+        console.print(
+            f"  quarantined {entry.id}: {entry.reason}", markup=False, highlight=False, soft_wrap=True
+        )
+    console.print(f"store      {summary.store}", highlight=False, soft_wrap=True)
+    console.print(f"catalogue  {summary.catalogue}", highlight=False, soft_wrap=True)
+    console.print(f"look       terraloom serve --store {summary.store}", highlight=False, soft_wrap=True)
