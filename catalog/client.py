@@ -6,6 +6,7 @@ import logging
 import random
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,11 +64,11 @@ class CatalogueClient(Protocol):
         """Let go of files and connections."""
 
 
-class _Closing:
+class _Closing(ABC):
     """Close a client at the end of a ``with`` block."""
 
-    def close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def close(self) -> None: ...
 
     def __enter__(self) -> Self:
         return self

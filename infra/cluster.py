@@ -145,18 +145,7 @@ def _scheduler(settings: DaskSettings) -> Iterator[ClusterAddress]:
     if settings.address is not None:
         yield _named_scheduler(settings, settings.address)
         return
-    port = settings.dashboard_port if _is_free(settings.dashboard_port) else 0
-    with (
-        dask.config.set(_KEEP_BUFFERS),
-        LocalCluster(
-            n_workers=settings.workers,
-            threads_per_worker=settings.threads_per_worker,
-            memory_limit=settings.memory_limit,
-            host="127.0.0.1",
-            dashboard_address=f"127.0.0.1:{port}",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-    ):
+    with dask.config.set(_KEEP_BUFFERS), _start_local_cluster(settings) as cluster:
         yield ClusterAddress(scheduler=cluster.scheduler_address)
 
 
@@ -167,6 +156,23 @@ def _named_scheduler(settings: DaskSettings, address: str) -> ClusterAddress:
         tls_cert_file=_text(settings.tls_cert_file),
         tls_key_file=_text(settings.tls_key_file),
     )
+
+
+def _start_local_cluster(settings: DaskSettings) -> LocalCluster:
+    port = settings.dashboard_port if _is_free(settings.dashboard_port) else 0
+    try:
+        return LocalCluster(
+            n_workers=settings.workers,
+            threads_per_worker=settings.threads_per_worker,
+            memory_limit=settings.memory_limit,
+            host="127.0.0.1",
+            dashboard_address=f"127.0.0.1:{port}",
+            silence_logs=logging.CRITICAL,
+        )
+    except (RuntimeError, OSError, TimeoutError) as exc:
+        # A worker that is killed before it has registered makes the whole start fail.
+        reason = str(exc) or type(exc).__name__
+        raise TransientError(f"the Dask cluster of this run did not start: {reason}; run again") from exc
 
 
 @lru_cache(maxsize=4)
