@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from prefect import task
@@ -46,13 +47,15 @@ def publish_items(
         if receipt is None:
             raise InternalError(f"cube {plan.id} was to be published, but has no receipt")
         receipts.append(receipt)
-    client = open_catalogue(catalogue, token=token.get_secret_value() if token else None)
-    client.upsert_collection(collection_document("scenes"))
-    known = {item["id"]: _execution_of(item) for item in client.items("scenes", [p.id for p in plans])}
-    return client.upsert_items(
-        scene_item(plan, receipt, root_href=storage.uri, execution_href=known.get(plan.id, execution_href))
-        for plan, receipt in zip(plans, receipts, strict=True)
-    )
+    with closing(open_catalogue(catalogue, token=token.get_secret_value() if token else None)) as client:
+        client.upsert_collection(collection_document("scenes"))
+        known = {item["id"]: _execution_of(item) for item in client.items("scenes", [p.id for p in plans])}
+        return client.upsert_items(
+            scene_item(
+                plan, receipt, root_href=storage.uri, execution_href=known.get(plan.id, execution_href)
+            )
+            for plan, receipt in zip(plans, receipts, strict=True)
+        )
 
 
 def _execution_of(item: Mapping[str, Any]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 
 from prefect import task
 from pydantic import SecretStr
@@ -35,8 +36,8 @@ def reconcile_run(
     storage = open_storage(store_uri)
     expected = {plan.id for plan in planned} - set(quarantined)
     standing = {plan.id for plan in planned if read_cube_receipt(storage, plan) is not None}
-    client = open_catalogue(catalogue, token=token.get_secret_value() if token else None)
-    catalogued = {item["id"] for item in client.items("scenes", sorted(expected))} if expected else set()
+    with closing(open_catalogue(catalogue, token=token.get_secret_value() if token else None)) as client:
+        catalogued = {item["id"] for item in client.items("scenes", sorted(expected))} if expected else set()
     for name, found in (("the store", standing), ("the catalogue", catalogued)):
         if found != expected:
             example = min(found ^ expected)
