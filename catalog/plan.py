@@ -15,7 +15,7 @@ from affine import Affine
 from pyproj import Transformer
 
 from catalog.coverage import covered_fraction
-from catalog.records import CUBE_PLAN, Band, CubePlan, Grid, ReadOptions, Scene, SceneGroup
+from catalog.records import CUBE_PLAN, CubePlan, Grid, ReadOptions, Scene, SceneGroup
 from infra.digests import canonical_json, sha256_of_json
 from infra.errors import InputError
 
@@ -120,8 +120,3 @@ def _centre_longitude(grid: Grid) -> float:
     rows, cols = grid.shape_yx
     x, y = Affine(*grid.transform) @ (cols / 2, rows / 2)
     return float(Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True).transform(x, y)[0])
-
-
-def band_of(scene: Scene, name: str) -> Band:
-    """Return a scene's band by its name."""
-    return next(band for band in scene.bands if band.name == name)

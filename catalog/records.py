@@ -91,6 +91,10 @@ class Scene:
         version = None if all(band.checksum for band in self.bands) else self.version
         return sha256_of_json([self.collection, self.id, version, files])
 
+    def band(self, name: str) -> Band:
+        """Return a band by its name; planning has seen to it that it is there."""
+        return next(band for band in self.bands if band.name == name)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SceneGroup:

@@ -17,6 +17,7 @@ from typing import Self
 
 from prefect.runtime import flow_run
 
+from catalog.cubes.garbage import LEASE_NAME, RUNS_FOLDER
 from flows.params import MapAreaParams
 from flows.summary import RunSummary
 from infra.digests import canonical_json
@@ -27,8 +28,6 @@ from infra.storage import Storage, open_storage
 
 logger = logging.getLogger(__name__)
 
-RUNS_FOLDER = "runs"
-LEASE_NAME = "lease.json"
 _FOREIGN_LINK = re.compile(rb'<link [^>]*href="https?://[^>]*>\s*')
 
 

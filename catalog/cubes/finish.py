@@ -32,7 +32,7 @@ from catalog.pictures.previews import (
     render_rgba,
     write_preview_cog,
 )
-from catalog.plan import band_of, plan_digest
+from catalog.plan import plan_digest
 from catalog.readers.protocol import fill_value, valid_mask
 from catalog.records import BandStatistics, CubePlan, CubeReceipt, StoredFile
 from infra.errors import InternalError, TransientError
@@ -97,7 +97,7 @@ def _read_tile_receipts(storage: Storage, plan: CubePlan) -> list[TileReceipt]:
 def _write_pictures(storage: Storage, plan: CubePlan) -> tuple[list[StoredFile], dict[str, BandStatistics]]:
     """Draw the cube once; keep it as COG and as thumbnail."""
     level = choose_preview_level(plan.grid, count_levels(plan.grid))
-    bands = [band_of(plan.group.scenes[0], name) for name in plan.bands]
+    bands = [plan.group.scenes[0].band(name) for name in plan.bands]
     group = open_level(storage, plan, level)
     choice = choose_rgb(bands)
     smooth = choice.kind != "classes"
@@ -167,7 +167,7 @@ def _summarise_bands(
     for name in plan.bands:
         moments = merge_moments(tile.moments[name] for tile in tiles)
         pixels = _pixels(coarsest, name)
-        known = pixels[valid_mask(pixels, fill_value(band_of(plan.group.scenes[0], name)))]
+        known = pixels[valid_mask(pixels, fill_value(plan.group.scenes[0].band(name)))]
         if moments is None or not known.size:
             continue
         low, high = np.percentile(known, (2, 98))

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from catalog.cubes.receipts import PRODUCTS_FOLDER, RECEIPT_NAME
 from infra.storage import Storage, process_lives
 
+RUNS_FOLDER = "runs"
+LEASE_NAME = "lease.json"
+"""A run at work keeps ``runs/<name>/lease.json``, with its host and process."""
 _FOREIGN_LEASE_LASTS = dt.timedelta(hours=24)
 """A lease of another machine, whose processes cannot be seen from here, is believed that long."""
 
@@ -51,8 +54,8 @@ def collect_garbage(storage: Storage, *, dry_run: bool) -> Swept:
 def _read_leases(storage: Storage) -> tuple[list[str], list[str]]:
     live: list[str] = []
     dead: list[str] = []
-    for run in storage.list_folders("runs"):
-        path = f"runs/{run}/lease.json"
+    for run in storage.list_folders(RUNS_FOLDER):
+        path = f"{RUNS_FOLDER}/{run}/{LEASE_NAME}"
         if storage.exists(path):
             (live if _is_live(storage, path) else dead).append(path)
     return [path.split("/")[1] for path in live], dead

@@ -28,7 +28,6 @@ from zarr.storage import MemoryStore
 from catalog.cubes.objects import open_zarr_objects
 from catalog.cubes.pyramid import count_levels
 from catalog.grid import level_shape, level_transform
-from catalog.plan import band_of
 from catalog.readers.protocol import fill_value
 from catalog.records import Band, CubePlan, Grid
 from infra.storage import Storage
@@ -70,7 +69,7 @@ def lay_out_cube(plan: CubePlan) -> dict[str, bytes]:
     Returns:
         Object name, relative to the product's folder → bytes; the same for the same plan.
     """
-    bands = tuple(_storage_facts(band_of(plan.group.scenes[0], name)) for name in plan.bands)
+    bands = tuple(_storage_facts(plan.group.scenes[0].band(name)) for name in plan.bands)
     seconds = struct.pack("<q", int(plan.group.datetime.timestamp()))
     times = {f"{CUBE_FOLDER}/{level}/time/c": seconds for level in range(count_levels(plan.grid))}
     return {**_lay_out(plan.grid, bands), **times}

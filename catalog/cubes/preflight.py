@@ -12,7 +12,6 @@ import numpy as np
 import rasterio
 
 from catalog.gdal import cog_environment
-from catalog.plan import band_of
 from catalog.records import Band, CubePlan
 from infra.errors import AppError, ConfigError, DataError
 from infra.storage import Storage
@@ -77,7 +76,7 @@ def check_space(storage: Storage, plans: Sequence[CubePlan]) -> None:
 
 def _estimate_bytes(plan: CubePlan) -> float:
     pixels = math.prod(plan.grid.shape_yx)
-    widths = [np.dtype(band_of(plan.group.scenes[0], name).dtype).itemsize for name in plan.bands]
+    widths = [np.dtype(plan.group.scenes[0].band(name).dtype).itemsize for name in plan.bands]
     return pixels * sum(widths) * _OVERVIEW_SHARE * _COMPRESSED_SHARE
 
 

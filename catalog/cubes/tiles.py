@@ -16,7 +16,6 @@ from catalog.cubes.objects import RecordingStore
 from catalog.cubes.pyramid import Moments, count_levels, halve, summarise
 from catalog.cubes.receipts import TileReceipt, read_tile_receipt, write_tile_receipt
 from catalog.grid import tile_geobox, tile_window
-from catalog.plan import band_of
 from catalog.readers.protocol import Pixels, ReadRequest, fill_value, valid_mask
 from catalog.readers.registry import make_reader
 from catalog.records import Band, CubePlan, Tile
@@ -91,7 +90,7 @@ def _read_verified(
 ) -> Iterator[tuple[Band, Pixels, NDArray[np.bool_]]]:
     """Read the tile's bands and where they are valid; a blank one is read once more, then given up."""
     for name, pixels in _read(plan, tile, plan.bands):
-        band = band_of(plan.group.scenes[0], name)
+        band = plan.group.scenes[0].band(name)
         valid = valid_mask(pixels, fill_value(band))
         if expected >= _BLANK_CHECK_FRACTION and not band.quality and not valid.any():
             ((_, pixels),) = _read(plan, tile, (name,), uncached=True)

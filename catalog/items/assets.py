@@ -11,7 +11,6 @@ from pyproj import CRS
 from catalog.grid import level_grid
 from catalog.items.collections import SCENES, item_asset
 from catalog.pictures.previews import PREVIEW_CHANNELS, choose_preview_level, choose_rgb
-from catalog.plan import band_of
 from catalog.readers.protocol import fill_value
 from catalog.records import Band, BandStatistics, CubePlan, CubeReceipt, Grid, StoredFile
 from infra.digests import sha256_of_json, to_multihash
@@ -86,7 +85,7 @@ def cube_bands(plan: CubePlan) -> list[Band]:
 def _find_band(plan: CubePlan, name: str) -> Band:
     for scene in plan.group.scenes:
         if any(band.name == name for band in scene.bands):
-            return band_of(scene, name)
+            return scene.band(name)
     raise InternalError(f"No scene of cube {plan.id} has the band {name!r} that the plan names.")
 
 

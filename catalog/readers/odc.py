@@ -32,11 +32,11 @@ class OdcReader:
 
     def _read_bands(self, request: ReadRequest, names: Sequence[str]) -> Iterator[tuple[str, Pixels]]:
         signer = request.scenes[0].signer
-        bands = {name: _band_named(request.scenes[0], name) for name in names}
+        bands = {name: request.scenes[0].band(name) for name in names}
         keys = {name: f"{name}.{band.index}" for name, band in bands.items()}
         for scene in request.scenes:
             for name in names:
-                probe_file(_band_named(scene, name).href, signer)  # refuses what is no image
+                probe_file(scene.band(name).href, signer)  # refuses what is no image
         with cog_environment(uncached=self._uncached):
             cube = odc.stac.load(
                 [_to_item(scene, names) for scene in request.scenes],
@@ -53,10 +53,6 @@ class OdcReader:
             )
         for name, variable in zip(names, cube.data_vars.values(), strict=True):
             yield name, settle_fill(np.asarray(variable.values[0]), fill_value(bands[name]))
-
-
-def _band_named(scene: Scene, name: str) -> Band:
-    return next(band for band in scene.bands if band.name == name)
 
 
 def _one_mosaic(_item: object, _parsed: object, _index: int) -> int:
@@ -80,7 +76,7 @@ def _to_item(scene: Scene, names: Sequence[str]) -> pystac.Item:
         stac_extensions=["https://stac-extensions.github.io/raster/v1.1.0/schema.json"],
     )
     for name in names:
-        band = _band_named(scene, name)
+        band = scene.band(name)
         asset = pystac.Asset(
             href=band.href,
             media_type="image/tiff; application=geotiff",

@@ -38,7 +38,7 @@ class StackstacReader:
             yield name, self._read_band(request, name)
 
     def _read_band(self, request: ReadRequest, name: str) -> Pixels:
-        bands = [next(band for band in scene.bands if band.name == name) for scene in request.scenes]
+        bands = [scene.band(name) for scene in request.scenes]
         _check_readable(bands, request.geobox)
         resampling = "nearest" if bands[0].quality else request.resampling
         fill = fill_value(bands[0])

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from catalog.plan import band_of
 from catalog.readers.protocol import Pixels, ReadRequest, fill_value
 from tests.support.synthetic import truth
 
@@ -23,7 +22,7 @@ class FakeReader:
     def read(self, request: ReadRequest) -> Iterator[tuple[str, Pixels]]:
         """Yield each band asked for, last one first: the protocol promises no order."""
         for name in reversed(request.bands):
-            band = band_of(request.scenes[0], name)
+            band = request.scenes[0].band(name)
             if band.href.startswith("blank:") or (band.href.startswith("flaky:") and not self._uncached):
                 yield name, np.full(request.geobox.shape, fill_value(band), dtype=band.dtype)
             else:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from catalog.plan import band_of, plan_cubes, plan_digest, plan_to_json, solar_day
+from catalog.plan import plan_cubes, plan_digest, plan_to_json, solar_day
 from catalog.records import CUBE_PLAN, ReadOptions
 from infra.errors import InputError
 from tests.support.synthetic import NOON, make_band, make_geobox, make_grid, make_scene, plan_one
@@ -147,4 +147,4 @@ def test_a_plan_goes_through_json():
 
 
 def test_band_of_finds_by_name():
-    assert band_of(scene(), "nir") is NIR
+    assert scene().band("nir") is NIR
