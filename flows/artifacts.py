@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from prefect.artifacts import (
 from prefect.futures import PrefectFuture, as_completed
 
 from catalog.records import CubePlan
+from catalog.report.facts import RunRecord
 from flows.plan_table import plan_rows
 from infra.errors import AppError, InternalError
 from infra.logging import log_progress
@@ -61,6 +63,15 @@ def announce_items(plans: Sequence[CubePlan], *, catalogue: str) -> None:
     else:
         lines = [f"* `{plan.id}`" for plan in plans]
     create_markdown_artifact("\n".join(["# Items", "", *lines]), key="items", description="Published items")
+
+
+def announce_report(href: str, record: RunRecord) -> None:
+    """Keep the verdict and where the report is as an artifact; a browser opens no store's path from here."""
+    logger.info("report: %s", href)
+    # A failure may quote what a foreign file or catalogue says; the UI draws Markdown.
+    verdict = html.escape(" ".join(record.verdict.split()))
+    text = f"# {verdict}\n\nReport: `{href}`\n"
+    create_markdown_artifact(text, key="report", description="How the run went")
 
 
 def _as_failure(result: object) -> AppError:

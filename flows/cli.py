@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import typer
 from typer._click.exceptions import UsageError  # typer carries its own click and exports no such name
 
+from flows.commands.browse import browse
 from flows.commands.demo import demo
 from flows.commands.doctor import doctor
 from flows.commands.map import ingest, map_command, plan
@@ -38,6 +39,7 @@ app.command("map")(map_command)
 app.command("ingest")(ingest)
 app.command("plan")(plan)
 app.command("serve")(serve)
+app.command("browse")(browse)
 app.command("items")(items)
 app.command("export")(export)
 app.command("gc")(gc)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from prefect import flow
@@ -12,11 +12,13 @@ from prefect.futures import PrefectFuture
 
 from catalog.cubes.preflight import check_hosts, check_local_files, check_space
 from catalog.cubes.receipts import read_cube_receipt
-from catalog.records import CubePlan
+from catalog.records import CubePlan, Scene
 from catalog.sources.presets import Source, resolve_source
 from flows.artifacts import announce_items, announce_plan, follow_cubes
+from flows.journal import Journal
 from flows.params import MapAreaParams
 from flows.planning import plan_request
+from flows.run_report import keep_report
 from flows.runners import make_task_runner
 from flows.runs import RunFolder, RunPlaces, find_places, new_run
 from flows.summary import Quarantine, RunSummary
@@ -46,27 +48,36 @@ def ingest_scenes(params: MapAreaParams) -> RunSummary:
         ConfigError: store, catalogue or cluster cannot be used.
         TransientError: network or cluster failed more often than retries allow; what is done is kept.
     """
-    started = time.perf_counter()
+    journal = Journal()
     places = find_places(params.store)
     trusted = places.settings.sources
     source = resolve_source(params.source, extra_roots=trusted.extra_roots, extra_hosts=trusted.extra_hosts)
-    plans = plan_request(params, search_scenes(**_search_arguments(params, source)))
+    with journal.stage("search"):
+        scenes = search_scenes(**_search_arguments(params, source))
     storage = open_storage(params.store)
-    todo = [plan for plan in plans if read_cube_receipt(storage, plan) is None]
-    check_hosts(source.policy(), todo)
-    broken = refuse_early(storage, params, todo)
-    if todo:
-        reach_scheduler(places.settings.dask)
+    with journal.stage("plan"):
+        _plan(params, storage, scenes, journal)
+    with journal.stage("check"):
+        check_hosts(source.policy(), journal.unfinished())
+        journal.outcomes.extend(refuse_early(storage, params, journal.unfinished()))
+        if len(journal.reused) < len(journal.plans):
+            reach_scheduler(places.settings.dask)
     run = new_run(storage, params)
-    announce_plan(plans, reused={plan.id for plan in plans} - {plan.id for plan in todo})
-    _tidy(storage, [plan for plan in plans if plan not in todo])
+    announce_plan(journal.plans, reused=journal.reused)
+    _tidy(storage, [plan for plan in journal.plans if plan.id in journal.reused])
     with run:
-        made, failure = _write_cubes(params, places, run, _without(todo, broken))
-        if failure is not None:
-            _keep_what_stands(params, places, plans, failure)
-            raise failure
-        summary = _publish(params, places, run, plans, [*broken, *made])
-        return run.finish(summary.model_copy(update={"seconds": time.perf_counter() - started}))
+        try:
+            _make_cubes(params, places, run, journal)
+            _publish(params, places, journal)
+        except AppError as exc:
+            keep_report(params, places, run, journal, failure=exc)
+            raise
+        return run.finish(_summarise(places, run, journal, keep_report(params, places, run, journal)))
+
+
+def _plan(params: MapAreaParams, storage: Storage, scenes: Sequence[Scene], journal: Journal) -> None:
+    journal.plans.extend(plan_request(params, scenes))
+    journal.reused.update(plan.id for plan in journal.plans if read_cube_receipt(storage, plan) is not None)
 
 
 def refuse_early(storage: Storage, params: MapAreaParams, todo: Sequence[CubePlan]) -> list[CubeOutcome]:
@@ -109,69 +120,83 @@ def _search_arguments(params: MapAreaParams, source: Source) -> dict[str, Any]:
     }
 
 
-def _without(todo: Sequence[CubePlan], broken: Sequence[CubeOutcome]) -> list[CubePlan]:
-    skipped = {outcome.id for outcome in broken}
-    return [plan for plan in todo if plan.id not in skipped]
+def _make_cubes(params: MapAreaParams, places: RunPlaces, run: RunFolder, journal: Journal) -> None:
+    """Write what is missing; after a failure, see to what stands before passing it on."""
+    failure = _write_cubes(params, places, run, journal)
+    if failure is not None:
+        _keep_what_stands(params, places, journal, failure)
+        raise failure
 
 
 def _write_cubes(
-    params: MapAreaParams, places: RunPlaces, run: RunFolder, todo: Sequence[CubePlan]
-) -> tuple[list[CubeOutcome], AppError | None]:
+    params: MapAreaParams, places: RunPlaces, run: RunFolder, journal: Journal
+) -> AppError | None:
+    todo = journal.unfinished()
     if not todo:
-        return [], None
-    with run.report() as report, running_cluster(places.settings.dask, report=report) as cluster:
-        futures: list[PrefectFuture[CubeOutcome]] = [
-            write_cube.submit(params.store, plan, cluster) for plan in todo
-        ]
-        return follow_cubes(futures)
+        return None
+    with run.report() as report, ExitStack() as stack:
+        with journal.stage("cluster"):
+            cluster = stack.enter_context(running_cluster(places.settings.dask, report=report))
+        with journal.stage("write"):
+            futures: list[PrefectFuture[CubeOutcome]] = [
+                write_cube.submit(params.store, plan, cluster) for plan in todo
+            ]
+            outcomes, failure = follow_cubes(futures)
+    journal.outcomes.extend(outcomes)
+    return failure
 
 
-def _keep_what_stands(
-    params: MapAreaParams, places: RunPlaces, plans: Sequence[CubePlan], failure: AppError
-) -> None:
+def _keep_what_stands(params: MapAreaParams, places: RunPlaces, journal: Journal, failure: AppError) -> None:
     """Publish the cubes that stand after a failure; leave no half-written ones on a store that is full."""
     storage = open_storage(params.store)
-    unfinished = [plan for plan in plans if read_cube_receipt(storage, plan) is None]
+    unfinished = [plan for plan in journal.plans if read_cube_receipt(storage, plan) is None]
     if isinstance(failure, ConfigError):
         for plan in unfinished:
             storage.delete_folder(plan.path)
         return
-    standing = [plan for plan in plans if plan not in unfinished]
+    standing = [plan for plan in journal.plans if plan not in unfinished]
     if standing:
-        publish_items(params.store, standing, **_target(places), execution_href=places.execution_href)
+        _publish_standing(params, places, standing, journal)
+        journal.catalogued.update(plan.id for plan in standing)
 
 
 def _target(places: RunPlaces) -> dict[str, Any]:
     return {"catalogue": places.catalogue, "token": places.settings.catalogue.token}
 
 
-def _publish(
-    params: MapAreaParams,
-    places: RunPlaces,
-    run: RunFolder,
-    plans: Sequence[CubePlan],
-    outcomes: Sequence[CubeOutcome],
-) -> RunSummary:
-    bad = [outcome for outcome in outcomes if outcome.quarantined]
-    made = [outcome for outcome in outcomes if not outcome.quarantined]
-    standing = [plan for plan in plans if plan.id not in {outcome.id for outcome in bad}]
-    target = _target(places)
+def _publish_standing(
+    params: MapAreaParams, places: RunPlaces, standing: Sequence[CubePlan], journal: Journal
+) -> None:
+    with journal.stage("publish"):
+        publish_items(params.store, standing, **_target(places), execution_href=places.execution_href)
+
+
+def _publish(params: MapAreaParams, places: RunPlaces, journal: Journal) -> None:
+    bad = [outcome.id for outcome in journal.quarantined]
+    standing = [plan for plan in journal.plans if plan.id not in bad]
     if standing:
-        publish_items(params.store, standing, **target, execution_href=places.execution_href)
-    catalogued = reconcile_run(params.store, plans, quarantined=[outcome.id for outcome in bad], **target)
+        _publish_standing(params, places, standing, journal)
+    with journal.stage("reconcile"):
+        reconcile_run(params.store, journal.plans, quarantined=bad, **_target(places))
+    journal.catalogued.update(plan.id for plan in standing)
     announce_items(standing, catalogue=places.catalogue)
+
+
+def _summarise(places: RunPlaces, run: RunFolder, journal: Journal, report: str | None) -> RunSummary:
     return RunSummary(
         run=run.name,
         store=run.storage.uri,
         catalogue=places.catalogue,
-        planned=len(plans),
-        written=len(made),
-        reused=len(standing) - len(made),
-        catalogued=catalogued,
-        quarantined=len(bad),
-        quarantine=tuple(Quarantine(id=o.id, reason=o.quarantined or "") for o in bad),
-        tiles_read=sum(outcome.tiles_read for outcome in made),
-        bytes_written=sum(outcome.bytes_written for outcome in made),
-        seconds=0.0,
-        item_ids=tuple(sorted(plan.id for plan in standing)),
+        planned=len(journal.plans),
+        written=len(journal.made),
+        reused=len(journal.reused),
+        catalogued=len(journal.catalogued),
+        quarantined=len(journal.quarantined),
+        quarantine=tuple(Quarantine(id=o.id, reason=o.quarantined or "") for o in journal.quarantined),
+        tiles_read=sum(outcome.tiles_read for outcome in journal.made),
+        bytes_written=journal.bytes_written,
+        seconds=journal.seconds,
+        stage_seconds=journal.stage_seconds,
+        report=report,
+        item_ids=tuple(sorted(journal.catalogued)),
     )

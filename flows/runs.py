@@ -25,6 +25,7 @@ from infra.errors import AppError
 from infra.logging import configure_logging
 from infra.settings import Settings, catalogue_uri, data_home, load_settings
 from infra.storage import Storage, open_storage
+from tasks.write_report import DASK_REPORT_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,11 @@ class RunFolder:
         self.storage = storage
         self.name = name
 
+    @property
+    def folder(self) -> str:
+        """Where the records lie, relative to the store's root."""
+        return f"{RUNS_FOLDER}/{self.name}"
+
     def __enter__(self) -> Self:
         """Take the lease."""
         lease = {"host": socket.gethostname(), "pid": os.getpid()}
@@ -79,7 +85,7 @@ class RunFolder:
     def report(self) -> Iterator[Path]:
         """Give a local path for Dask's report; what is written there is kept with the run."""
         with tempfile.TemporaryDirectory(prefix="terraloom-") as folder:
-            path = Path(folder) / "dask-report.html"
+            path = Path(folder) / DASK_REPORT_NAME
             yield path
             if path.exists():
                 self._keep_report(path)
@@ -105,7 +111,7 @@ class RunFolder:
             logger.warning("the Dask report is not kept: %s", exc.message)
 
     def _path(self, name: str) -> str:
-        return f"{RUNS_FOLDER}/{self.name}/{name}"
+        return f"{self.folder}/{name}"
 
 
 def new_run(storage: Storage, params: MapAreaParams) -> RunFolder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Quarantine(BaseModel):
@@ -37,6 +37,10 @@ class RunSummary(BaseModel):
     """Shard-sized work units whose pixels were read."""
     bytes_written: int = 0
     seconds: float
+    stage_seconds: dict[str, float] = Field(default_factory=dict)
+    """Wall clock of each stage, in the order they ran."""
+    report: str | None = None
+    """The run's page, path or ``s3://`` URI; None when it could not be written."""
     item_ids: tuple[str, ...]
     """Ids of the published items, sorted."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -16,7 +17,9 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.style import Style
 from rich.table import Table
+from rich.text import Text
 
 from flows.summary import RunSummary
 from infra.logging import follow_progress
@@ -102,4 +105,13 @@ def print_summary(summary: RunSummary) -> None:
         )
     console.print(f"store      {summary.store}", highlight=False, soft_wrap=True)
     console.print(f"catalogue  {summary.catalogue}", highlight=False, soft_wrap=True)
+    console.print(Text("report     ").append_text(_link_report(summary.report)), soft_wrap=True)
     console.print(f"look       terraloom serve --store {summary.store}", highlight=False, soft_wrap=True)
+
+
+def _link_report(report: str | None) -> Text:
+    """Spell where the report is; terminals that can, open a local one by a click."""
+    if report is None:
+        return Text("none: it could not be written; the run's log says why")
+    link = Path(report).as_uri() if Path(report).is_absolute() else None
+    return Text(report, Style(link=link))

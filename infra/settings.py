@@ -53,8 +53,14 @@ class ServeSettings(_Frozen):
     port: int = Field(default=8081, ge=0, le=65535)
     token: SecretStr | None = None
     """Bearer token for writes; None refuses every write over HTTP."""
+    database: SecretStr | None = None
+    """``postgresql://user:password@host/name`` of a pgSTAC database; None serves the store's own catalogue."""
     allowed_origins: tuple[str, ...] = ()
     """Browser origins that may read across sites (CORS)."""
+    writes_per_minute: int = Field(default=600, ge=0)
+    """Requests that may write, for each token; 0 lifts the limit."""
+    reads_per_minute: int = Field(default=0, ge=0)
+    """Requests that only read, for each address; 0 lifts the limit."""
 
 
 class CatalogueSettings(_Frozen):
@@ -110,6 +116,12 @@ def data_home(environ: Mapping[str, str]) -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "terraloom"
 
 
+def cache_home(environ: Mapping[str, str]) -> Path:
+    """Return the folder for what can be made again (XDG)."""
+    base = environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "terraloom"
+
+
 def load_settings(environ: Mapping[str, str], *, folder: Path | None = None) -> Settings:
     """Merge defaults, the TOML file and ``TERRALOOM_*`` variables (nested by ``__``).
 
@@ -131,7 +143,7 @@ def load_settings(environ: Mapping[str, str], *, folder: Path | None = None) -> 
     except ValidationError as exc:
         first = exc.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        shown = "(hidden)" if place.endswith("token") else repr(first.get("input"))
+        shown = "(hidden)" if place.endswith(("token", "database")) else repr(first.get("input"))
         raise ConfigError(f"setting {place} = {shown}: {first['msg'].lower()}") from exc
 
 

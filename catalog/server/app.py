@@ -23,18 +23,25 @@ from stac_fastapi.types.extension import ApiExtension
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from catalog.server.addresses import NO_STORE, StoreAddresses
 from catalog.server.backend import SqliteCatalogue
+from catalog.server.conformance import COUNTED_UPSERT
+from catalog.server.description import describe_itself
+from catalog.server.extension_routes import ExtensionRoutes, ReadExtension
+from catalog.server.files import EXPOSED_HEADERS, RANGE_HEADERS, add_files_route
 from catalog.server.guard import WriteGuard, tell_failures
+from catalog.server.methods import PlainMethods
+from catalog.server.rates import RateLimits
 from catalog.server.reading import ReadClient
-from catalog.server.requests import ItemsParameters, SearchBody, SearchParameters
+from catalog.server.requests import CollectionsParameters, ItemsParameters, SearchBody, SearchParameters
 from catalog.server.transactions import BulkClient, WriteExtension, WriteRoutes
+from catalog.server.writable import WritableCatalogue
 from infra.errors import ConfigError, TransientError
+from infra.storage import Storage
 
-_DESCRIPTION = (
-    "Scenes, map data, registrations, embeddings and descriptions that Terraloom's flows published."
-)
-_API_VERSION = "1.0.0"
-_STAC_VERSION = "1.1.0"
+DESCRIPTION = "Scenes, map data, registrations, embeddings and descriptions that Terraloom's flows published."
+API_VERSION = "1.0.0"
+STAC_VERSION = "1.1.0"
 _START_WAIT_S = 30.0
 _COMPRESS_FROM_BYTES = 2_000
 
@@ -45,6 +52,8 @@ def create_app(
     token: str | None,
     title: str = "Terraloom",
     allowed_origins: Sequence[str] = (),
+    store: Storage | None = None,
+    limits: RateLimits | None = None,
 ) -> FastAPI:
     """Make the STAC API over one catalogue file.
 
@@ -53,6 +62,9 @@ def create_app(
         token: Bearer token that writes need; None serves read-only (every write is answered 403).
         title: Name on the landing page.
         allowed_origins: Web origins whose pages may read, e.g. ``https://browser.example.org``.
+        store: Store whose products' files are answered below ``/files/``, and named so in assets; None
+            answers hrefs as they are stored.
+        limits: How many requests a client may send in a minute; None takes the defaults.
 
     Raises:
         ConfigError: not a catalogue, or an empty token.
@@ -60,29 +72,40 @@ def create_app(
     if token is not None and not token.strip():
         raise ConfigError("the write token is empty: set one, or none at all to serve read-only")
     catalogue = SqliteCatalogue(catalogue_path)
+    addresses = NO_STORE if store is None else StoreAddresses.of_store(store.uri)
     settings = _settings(title)
     api = StacApi(
         settings=settings,
         app=_bare_app(settings, catalogue),
         client=ReadClient(
-            catalogue=catalogue, landing_page_id="terraloom", base_conformance_classes=_conformance()
+            catalogue=catalogue,
+            addresses=addresses,
+            landing_page_id="terraloom",
+            base_conformance_classes=base_conformance(),
         ),
-        extensions=_extensions(catalogue, writable=token is not None),
+        extensions=[
+            ReadExtension(routes=ExtensionRoutes(catalogue)),
+            *make_write_extensions(catalogue, addresses=addresses, writable=token is not None),
+        ],
         exceptions={},
         title=title,
-        api_version=_API_VERSION,
-        stac_version=_STAC_VERSION,
-        description=_DESCRIPTION,
+        api_version=API_VERSION,
+        stac_version=STAC_VERSION,
+        description=DESCRIPTION,
         search_get_request_model=SearchParameters,
         search_post_request_model=SearchBody,
+        collections_get_request_model=CollectionsParameters,
         items_get_request_model=ItemsParameters,
-        middlewares=_middlewares(token, allowed_origins),
+        middlewares=make_middlewares(token, allowed_origins, limits),
         health_check=lambda: _check_health(catalogue),
     )
     app: FastAPI = api.app
+    describe_itself(app)
     app.add_api_route(
         "/healthz", lambda: _check_health(catalogue), methods=["GET"], tags=["Liveliness/Readiness"]
     )
+    if store is not None:
+        add_files_route(app, store)
     tell_failures(app)
     return app
 
@@ -137,8 +160,8 @@ def _settings(title: str) -> ApiSettings:
     return ApiSettings(
         _env_file=None,  # type: ignore[call-arg]
         stac_fastapi_title=title,
-        stac_fastapi_description=_DESCRIPTION,
-        stac_fastapi_version=_API_VERSION,
+        stac_fastapi_description=DESCRIPTION,
+        stac_fastapi_version=API_VERSION,
         stac_fastapi_landing_id="terraloom",
         enable_response_models=False,
         enable_direct_response=False,
@@ -156,45 +179,57 @@ def _bare_app(settings: ApiSettings, catalogue: SqliteCatalogue) -> FastAPI:
 
     return FastAPI(
         title=settings.stac_fastapi_title,
-        description=_DESCRIPTION,
-        version=_API_VERSION,
+        description=DESCRIPTION,
+        version=API_VERSION,
         openapi_url=settings.openapi_url,
-        docs_url=settings.docs_url,
+        docs_url=None,  # FastAPI's page loads its scripts from a foreign host
         redoc_url=None,
         lifespan=lifespan,
     )
 
 
-def _conformance() -> list[str]:
+def base_conformance() -> list[str]:
+    """List the classes that every catalogue of ours keeps, whatever it is stored in."""
     # FastAPI describes itself in OpenAPI 3.1; the class is about 3.0
     return [str(each) for each in BASE_CONFORMANCE_CLASSES if each != OAFConformanceClasses.OPEN_API]
 
 
-def _extensions(catalogue: SqliteCatalogue, *, writable: bool) -> list[ApiExtension]:
+def make_write_extensions(
+    catalogue: WritableCatalogue, *, writable: bool, addresses: StoreAddresses = NO_STORE
+) -> list[ApiExtension]:
+    """Make the transaction and bulk-transaction extensions over a catalogue."""
     # the guard decides; this dependency only tells the OpenAPI page that a token belongs here
     documented = [Depends(HTTPBearer(auto_error=False))]
     transactions = WriteExtension(
-        routes=WriteRoutes(catalogue),
+        routes=WriteRoutes(catalogue, addresses),
         dependencies=documented,
-        conformance_classes=[str(each) for each in TransactionConformanceClasses] if writable else [],
+        conformance_classes=[*map(str, TransactionConformanceClasses), COUNTED_UPSERT] if writable else [],
     )
-    bulk = BulkTransactionExtension(client=BulkClient(catalogue=catalogue), route_dependencies=documented)
+    client = BulkClient(catalogue=catalogue, addresses=addresses)
+    bulk = BulkTransactionExtension(client=client, route_dependencies=documented)
     return [transactions, bulk]
 
 
-def _middlewares(token: str | None, allowed_origins: Sequence[str]) -> list[Middleware]:
+def make_middlewares(
+    token: str | None, allowed_origins: Sequence[str], limits: RateLimits | None
+) -> list[Middleware]:
     """List middlewares, innermost first; CORS goes around all so that refusals can be read by pages, too."""
     middlewares = [
-        Middleware(WriteGuard, token=None if token is None else SecretStr(token)),
-        Middleware(BrotliMiddleware, minimum_size=_COMPRESS_FROM_BYTES, quality=3),
+        Middleware(WriteGuard, token=None if token is None else SecretStr(token), limits=limits),
+        # a compressed file could not be read by byte ranges
+        Middleware(
+            BrotliMiddleware, minimum_size=_COMPRESS_FROM_BYTES, quality=3, excluded_handlers=["/files/"]
+        ),
+        Middleware(PlainMethods),
     ]
     if allowed_origins:
         middlewares.append(
             Middleware(
                 CORSMiddleware,
                 allow_origins=list(allowed_origins),
-                allow_methods=["GET", "POST", "OPTIONS"],
-                allow_headers=["Content-Type"],
+                allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
+                allow_headers=["Content-Type", *RANGE_HEADERS],
+                expose_headers=list(EXPOSED_HEADERS),
                 max_age=600,
             )
         )
@@ -211,6 +246,7 @@ def _config(app: FastAPI, root_path: str) -> uvicorn.Config:
         log_config=None,  # logging is the program's business
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # a client could name any address in X-Forwarded-For, and escape its limits
         root_path=root_path.rstrip("/"),
         ws="none",
         timeout_graceful_shutdown=10,

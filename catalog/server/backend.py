@@ -3,51 +3,49 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-import shapely
-
+from catalog.server.collections_search import select_collections
 from catalog.server.connections import Connections
-from catalog.server.documents import Document, check_collection, check_item, merge_patch
-from catalog.server.filters import (
-    MAX_LIMIT,
-    Conditions,
-    Drive,
-    Key,
-    Region,
-    SearchQuery,
-    Sql,
-    check_query,
-    longest_span,
-    probe_region,
-    select_candidates,
-)
+from catalog.server.documents import Document, check_collection, check_item, check_items, merge_patch
+from catalog.server.filters import MAX_LIMIT, Conditions, SearchQuery, SortKey, check_query
 from catalog.server.paging import read_token, write_token
-from catalog.server.times import parse_moment
+from catalog.server.registry import read_registry
+from catalog.server.searching import ALWAYS_KNOWN, find_rows, plan_search, read_documents
+from catalog.server.times import format_moment, parse_moment
+from catalog.server.values import Kind
 from catalog.server.writing import (
     ConflictError,
     UpsertResult,
     WriteMode,
+    delete_items,
     read_collection,
     write_collection,
     write_items,
 )
 from infra.errors import InputError, NotFoundError
 
-__all__ = ["ConflictError", "SearchPage", "SearchQuery", "SqliteCatalogue", "UpsertResult"]
+__all__ = [
+    "ConflictError",
+    "Queryable",
+    "SearchPage",
+    "SearchQuery",
+    "SortKey",
+    "SqliteCatalogue",
+    "UpsertResult",
+]
 
-_REGION_CAP = (
-    2_000  # candidates beyond which walking by time finds a page sooner than sorting the region's hits
-)
-_FETCH_ROWS = 256
-_Row = tuple[int, int, str, str, float, float, float, float, bytes | None]
-"""rowid, start_us, collection, id, west, south, east, north, footprint."""
+SEARCH_LIMIT_S = 10.0
+Group = Literal["collection", "year", "month", "day"]
+_GROUP_CHARS = {"year": 4, "month": 7, "day": 10}
 
 
 def utc_now() -> dt.datetime:
@@ -62,6 +60,17 @@ class SearchPage:
     items: list[Document]
     next_token: str | None
     """Where the next page starts; None on the last page."""
+    total: int | None = None
+    """How many items the search finds on all its pages, where that was cheap to know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queryable:
+    """Name a property that filters may use."""
+
+    name: str
+    kinds: Kind
+    """Every kind its values ever had; none for a property that was always null."""
 
 
 class SqliteCatalogue:
@@ -71,6 +80,7 @@ class SqliteCatalogue:
         path: The file; made when absent. Not on a network file system: SQLite's locks do not hold there.
         now: Clock of ``properties.created`` and ``properties.updated``.
         wait_s: How long a write waits for another process's write.
+        search_limit_s: How long one search may take.
 
     Raises:
         ConfigError: not a catalogue, of a newer Terraloom, or not to be opened.
@@ -79,10 +89,16 @@ class SqliteCatalogue:
     """
 
     def __init__(
-        self, path: Path | str, *, now: Callable[[], dt.datetime] = utc_now, wait_s: float = 30.0
+        self,
+        path: Path | str,
+        *,
+        now: Callable[[], dt.datetime] = utc_now,
+        wait_s: float = 30.0,
+        search_limit_s: float = SEARCH_LIMIT_S,
     ) -> None:
         self.path = Path(path)
         self._now = now
+        self._search_limit_s = search_limit_s
         self._connections = Connections(self.path, wait_s=wait_s)
 
     def __repr__(self) -> str:
@@ -157,7 +173,8 @@ class SqliteCatalogue:
         """
         with self._connections.write() as connection:
             read_collection(connection, collection)
-            items = connection.execute("DELETE FROM items WHERE collection = ?", (collection,)).rowcount
+            items = delete_items(connection, collection)
+            connection.execute("DELETE FROM collection_texts WHERE id = ?", (collection,))
             connection.execute("DELETE FROM collections WHERE id = ?", (collection,))
         return items
 
@@ -176,7 +193,7 @@ class SqliteCatalogue:
             NotFoundError: a collection, or with ``replace`` an item, does not exist.
             ConflictError: an item exists (``insert``).
         """
-        rows = {(row.collection, row.id): row for row in map(check_item, items)}
+        rows = {(row.collection, row.id): row for row in check_items(list(items))}
         if not rows:
             return UpsertResult()
         with self._connections.write() as connection:
@@ -210,108 +227,108 @@ class SqliteCatalogue:
             NotFoundError: no such item or collection.
         """
         with self._connections.write() as connection:
-            gone = connection.execute(
-                "DELETE FROM items WHERE id = ? AND collection = ?", (item_id, collection)
-            )
-            if not gone.rowcount:
+            if not delete_items(connection, collection, item_id):
                 raise _no_item(connection, collection, item_id)
 
     def search(self, query: SearchQuery) -> SearchPage:
-        """Find one page of items, newest first; exact, and all of one moment.
+        """Find one page of items, newest first unless ``sortby`` is given; exact, and all of one moment.
 
         Raises:
-            InputError: malformed query or token.
+            InputError: malformed query or token, a property that no item has, or a search that takes longer
+                than the catalogue allows.
         """
         conditions = check_query(query)
         digest = query.digest()
         after = None if query.token is None else read_token(query.token, search_digest=digest)
         limit = min(query.limit, MAX_LIMIT)
-        with self._connections.read() as connection:
-            rows: list[_Row] = []
-            for row in _matches(connection, conditions, after):
-                rows.append(row)
-                if len(rows) > limit:
-                    break
-            more, rows = len(rows) > limit, rows[:limit]
-            items = _read_documents(connection, [row[0] for row in rows])
-        last: Key | None = rows[-1][1:4] if more else None
-        return SearchPage(
-            items=items, next_token=None if last is None else write_token(last, search_digest=digest)
-        )
+        with self._connections.read(limit_s=self._search_limit_s) as connection:
+            plan = plan_search(connection, conditions)
+            if after is not None and len(after) != len(plan.terms):
+                raise InputError("token does not belong to this search: start again from its first page")
+            with closing(find_rows(connection, plan, after)) as found:
+                rows = list(itertools.islice(found, limit + 1))
+                more, rows = len(rows) > limit, rows[:limit]
+                total = None
+                if after is None:
+                    total = len(rows) if not more else _count_all(connection, conditions)
+                    if total is None and plan.countable:
+                        total = len(rows) + 1 + sum(1 for _ in found)
+            items = read_documents(connection, [row.rowid for row in rows])
+        token = write_token(rows[-1].key, search_digest=digest) if more else None
+        return SearchPage(items=items, next_token=token, total=total)
 
     def count(self, query: SearchQuery | None = None) -> int:
         """Count the items that a query finds on all its pages, or all items there are.
 
         Raises:
-            InputError: malformed query.
+            InputError: malformed query, or one that takes longer than the catalogue allows.
+        """
+        conditions = check_query(SearchQuery() if query is None else replace(query, token=None))
+        with self._connections.read(limit_s=self._search_limit_s) as connection:
+            known = _count_all(connection, conditions)
+            if known is not None:
+                return known
+            return sum(1 for _ in find_rows(connection, plan_search(connection, conditions), None))
+
+    def count_by(self, query: SearchQuery, group: Group) -> list[tuple[str, int]]:
+        """Count what a query finds by collection, or by the year, month or day (UTC) that items start in.
+
+        Returns:
+            Names, such as ``2024-05`` for a month, and counts; in the order of the names, none with 0.
+
+        Raises:
+            InputError: malformed query, or one that takes longer than the catalogue allows.
+        """
+        conditions = check_query(replace(query, token=None, sortby=None))
+        with self._connections.read(limit_s=self._search_limit_s) as connection:
+            rows = find_rows(connection, plan_search(connection, conditions), None)
+            if group == "collection":
+                return sorted(Counter(row.collection for row in rows).items())
+            chars = _GROUP_CHARS[group]
+            return sorted(Counter(format_moment(row.start_us)[:chars] for row in rows).items())
+
+    def queryables(self, collection: str | None = None) -> list[Queryable]:
+        """List the properties that filters may use: those that items of a collection, or any items, have.
+
+        Raises:
+            NotFoundError: no such collection.
         """
         with self._connections.read() as connection:
-            if query is None:
-                total: int = connection.execute("SELECT count(*) FROM items").fetchone()[0]
-                return total
-            conditions = check_query(replace(query, token=None))
-            return sum(1 for _ in _matches(connection, conditions, None))
+            if collection is not None:
+                read_collection(connection, collection)
+            kinds: dict[str, Kind] = dict.fromkeys(ALWAYS_KNOWN, Kind.MOMENT)
+            for (holder, name), seen in read_registry(connection).kinds.items():
+                if collection in (None, holder):
+                    kinds[name] = kinds.get(name, Kind(0)) | seen
+        return [Queryable(name=name, kinds=kinds[name]) for name in sorted(kinds)]
+
+    def search_collections(
+        self,
+        *,
+        q: Sequence[str] | None = None,
+        bbox: Sequence[float] | None = None,
+        datetime: str | None = None,
+    ) -> list[Document]:
+        """Find the collections, by id, whose words, extent and interval meet these conditions.
+
+        Raises:
+            InputError: malformed condition.
+        """
+        conditions = check_query(SearchQuery(q=q, bbox=bbox, datetime=datetime))
+        with self._connections.read(limit_s=self._search_limit_s) as connection:
+            return select_collections(connection, conditions)
 
     def _now_us(self) -> int:
         return parse_moment(self._now().astimezone(dt.UTC).isoformat(), where="the catalogue's clock")
 
 
-def _matches(connection: sqlite3.Connection, conditions: Conditions, after: Key | None) -> Iterator[_Row]:
-    """Walk the best index in order, and let through the rows whose shape truly meets the region."""
-    drive = _choose_drive(connection, conditions)
-    span_us = 0
-    if conditions.start_us is not None:
-        span_us = _execute(connection, longest_span(conditions)).fetchone()[0] or 0
-    cursor = _execute(connection, select_candidates(conditions, drive=drive, after=after, span_us=span_us))
-    try:
-        while rows := cursor.fetchmany(_FETCH_ROWS):
-            yield from rows if conditions.region is None else _within(rows, conditions.region)
-    finally:
-        cursor.close()
-
-
-def _choose_drive(connection: sqlite3.Connection, conditions: Conditions) -> Drive:
-    if conditions.ids is not None:
-        return Drive.IDS
-    if conditions.region is not None:
-        hits: int = _execute(connection, probe_region(conditions, cap=_REGION_CAP)).fetchone()[0]
-        if hits < _REGION_CAP:
-            return Drive.REGION
-    if conditions.collections is not None and len(conditions.collections) == 1:
-        return Drive.COLLECTION
-    return Drive.TIME
-
-
-def _within(rows: Sequence[_Row], region: Region) -> list[_Row]:
-    bounds = np.array([row[4:8] for row in rows], dtype=float)
-    sure = np.zeros(len(rows), dtype=bool)
-    if region.is_box:  # the bounds met the box in SQL: done where they are the shape, or lie inside the box
-        sure |= np.array([row[8] is None for row in rows])
-        for west, south, east, north in region.boxes:
-            inside = (bounds[:, 0] <= bounds[:, 2]) & (bounds[:, 0] >= west) & (bounds[:, 2] <= east)
-            sure |= inside & (bounds[:, 1] >= south) & (bounds[:, 3] <= north)
-    unsure = np.flatnonzero(~sure)
-    if unsure.size:
-        shapely.prepare(region.shape)
-        shapes = shapely.from_wkb([row[8] for row, done in zip(rows, sure, strict=True) if not done])
-        plain = np.array([shape is None for shape in shapes])
-        shapes[plain] = shapely.box(*bounds[unsure[plain]].T)
-        sure[unsure] = shapely.intersects(region.shape, shapes)
-    return [row for row, found in zip(rows, sure, strict=True) if found]
-
-
-def _execute(connection: sqlite3.Connection, sql: Sql) -> sqlite3.Cursor:
-    return connection.execute(sql.text, sql.parameters)
-
-
-def _read_documents(connection: sqlite3.Connection, rowids: Sequence[int]) -> list[Document]:
-    texts = dict(
-        connection.execute(
-            "SELECT rowid, json FROM documents WHERE rowid IN (SELECT value FROM json_each(?))",
-            (json.dumps(rowids),),
-        ).fetchall()
-    )
-    return [json.loads(texts[rowid]) for rowid in rowids]
+def _count_all(connection: sqlite3.Connection, conditions: Conditions) -> int | None:
+    """Count from the kept counts, when a search has no condition but its collections."""
+    if conditions.is_narrow:
+        return None
+    counts = dict(connection.execute("SELECT collection, items FROM item_counts").fetchall())
+    wanted = counts if conditions.collections is None else conditions.collections
+    return sum(int(counts.get(name, 0)) for name in wanted)
 
 
 def _read_item(connection: sqlite3.Connection, collection: str, item_id: str) -> Document:

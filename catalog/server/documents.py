@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from catalog.server.extents import check_extent
 from catalog.server.footprints import Footprint, make_footprint
+from catalog.server.plain_polygons import plain_footprints
 from catalog.server.times import format_moment, parse_moment
-from infra.digests import sha256_of_json
 from infra.errors import InputError
 
 Document = dict[str, Any]
 """A STAC document as JSON gives it."""
 
-SERVER_RELS = frozenset({"self", "root", "parent", "collection", "item", "items", "child"})
+_OGC = "http://www.opengis.net/def/rel/ogc/1.0"
+SERVER_RELS = frozenset(
+    {"self", "root", "parent", "collection", "item", "items", "child"}
+    | {f"{_OGC}/queryables", f"{_OGC}/sortables", "aggregate", "aggregations"}
+)
 """Links the server makes for each answer: those a document brings along are neither served nor compared."""
 
 _MAX_ID_CHARS = 255
+_JSON_TYPES_ONLY = (
+    orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
+_PLAIN_ID = re.compile(r"[\w.:-]{1,255}", re.ASCII)
 _STAMPS = ("created", "updated")
 
 
@@ -46,6 +58,8 @@ def check_id(value: object, *, what: str) -> str:
         InputError: not text, empty, longer than 255 characters, ``.`` or ``..``, or with a slash or control
             character.
     """
+    if isinstance(value, str) and _PLAIN_ID.fullmatch(value) and value not in {".", ".."}:
+        return value
     if not isinstance(value, str) or not value:
         raise InputError(
             f"{what} id {value!r} is not acceptable: expected non-empty text", id=repr(value)[:300]
@@ -63,13 +77,42 @@ def check_id(value: object, *, what: str) -> str:
     return value
 
 
+def check_items(items: Sequence[object]) -> list[ItemRow]:
+    """Check STAC items and reduce them to their rows.
+
+    Raises:
+        InputError: a field that searches or readers need is absent or malformed; the message names the first
+            such item and its field.
+    """
+    documents = [_check_fields(item) for item in items]
+    rows = []
+    for document, footprint in zip(documents, plain_footprints(documents), strict=True):
+        where = f"item '{document['id']}'"
+        start_us, end_us = _read_times(document["properties"], where)
+        rows.append(
+            ItemRow(
+                collection=document["collection"],
+                id=document["id"],
+                start_us=start_us,
+                end_us=end_us,
+                footprint=footprint or _read_footprint(document, where),
+                digest=_digest(document, where),
+                document=document,
+            )
+        )
+    return rows
+
+
 def check_item(item: object) -> ItemRow:
     """Check one STAC item and reduce it to its row.
 
     Raises:
-        InputError: a field that searches or readers need is absent or malformed; the message names item
-            and field.
+        InputError: as ``check_items``.
     """
+    return check_items([item])[0]
+
+
+def _check_fields(item: object) -> Document:
     if not isinstance(item, Mapping):
         raise InputError(f"an item is {type(item).__name__}: expected a STAC Item object")
     item_id = check_id(item.get("id"), what="item")
@@ -80,17 +123,8 @@ def check_item(item: object) -> ItemRow:
     _require(isinstance(item.get("assets"), dict), where, "assets", "an object")
     _require("geometry" in item, where, "geometry", "a GeoJSON geometry or null")
     _check_links(item.get("links"), where)
-    start_us, end_us = _read_times(item["properties"], where)
-    document = dict(item)
-    return ItemRow(
-        collection=check_id(item.get("collection"), what=f"{where}: collection"),
-        id=item_id,
-        start_us=start_us,
-        end_us=end_us,
-        footprint=_read_footprint(item, where),
-        digest=_digest(document, where),
-        document=document,
-    )
+    check_id(item.get("collection"), what=f"{where}: collection")
+    return dict(item)
 
 
 def check_collection(collection: object) -> Document:
@@ -127,12 +161,7 @@ def spell(document: Document, *, where: str) -> str:
     Raises:
         InputError: NaN, infinity, half a surrogate pair or endless nesting, which JSON in UTF-8 cannot spell.
     """
-    try:
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        text.encode()
-    except (ValueError, TypeError, RecursionError) as exc:
-        raise _unspellable(where, exc) from exc
-    return text
+    return _spell(document, where).decode()
 
 
 def merge_patch(target: object, patch: object) -> object:
@@ -189,8 +218,31 @@ def _check_links(links: object, where: str) -> None:
 def _digest(document: Document, where: str) -> str:
     properties = {name: value for name, value in document["properties"].items() if name not in _STAMPS}
     links = [link for link in document["links"] if link["rel"] not in SERVER_RELS]
+    bare = {**document, "properties": properties, "links": links}
+    return hashlib.sha256(_spell(bare, where, sort_keys=True)).hexdigest()
+
+
+def _spell(document: Document, where: str, *, sort_keys: bool = False) -> bytes:
+    """Write JSON by orjson, ten times as quick as json; json decides where the two differ."""
+    option = _JSON_TYPES_ONLY | orjson.OPT_SORT_KEYS if sort_keys else _JSON_TYPES_ONLY
     try:
-        return sha256_of_json({**document, "properties": properties, "links": links})
+        text = orjson.dumps(document, option=option)
+        if b"null" not in text:
+            return text
+        # orjson writes NaN as null; json is asked whether there is one
+        json.dumps(document, allow_nan=False)
+    except orjson.JSONEncodeError:  # among others, whole numbers beyond 64 bits
+        return _spell_slowly(document, where, sort_keys=sort_keys)
+    except (ValueError, RecursionError) as exc:
+        raise _unspellable(where, exc) from exc
+    return text
+
+
+def _spell_slowly(document: Document, where: str, *, sort_keys: bool) -> bytes:
+    try:
+        return json.dumps(
+            document, ensure_ascii=False, allow_nan=False, sort_keys=sort_keys, separators=(",", ":")
+        ).encode()
     except (ValueError, TypeError, RecursionError) as exc:
         raise _unspellable(where, exc) from exc
 

@@ -1,29 +1,39 @@
-"""Turn what a search asks into SQL over the narrow tables; pure functions, no database.
-
-Answers come newest first: ``start_us``, collection, id, all descending. It is a total order over columns
-that an update of the same product does not change, so a page that starts below the last key seen (keyset
-paging) neither repeats nor skips an item while others are written.
-"""
+"""Hold what a search asks for, as it comes and after checking; pure functions, no database."""
 
 from __future__ import annotations
 
-import enum
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
-from catalog.server.footprints import BoundsXyxy, read_bbox, read_search_geometry, search_shape, split_bounds
-from catalog.server.times import parse_interval, to_days
+from catalog.server.expressions.parse import Expression, parse_filter
+from catalog.server.footprints import (
+    BoundsXyxy,
+    is_box,
+    read_bbox,
+    read_search_geometry,
+    search_shape,
+    split_bounds,
+)
+from catalog.server.texts import spell_match
+from catalog.server.times import parse_interval
 from infra.digests import sha256_of_json
 from infra.errors import InputError
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 10_000
-Key = tuple[int, str, str]
-"""Place in the order: start in microseconds, collection, id."""
+_MAX_SORT_KEYS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class SortKey:
+    """Name one field that answers are sorted by; items without it come last, whatever the direction."""
+
+    field: str
+    """Name of an item property, or ``id`` or ``collection``."""
+    descending: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +51,12 @@ class SearchQuery:
     """GeoJSON geometry; not together with ``bbox``."""
     datetime: str | None = None
     """RFC 3339 moment, or ``start/end`` with ``..`` for an open end; both ends inclusive."""
+    filter: Mapping[str, Any] | None = None
+    """CQL2 JSON."""
+    q: Sequence[str] | None = None
+    """Free-text terms, any of which is enough; of a term all words are wanted, ``"…"`` is a phrase."""
+    sortby: Sequence[SortKey] | None = None
+    """Newest first when None or empty."""
     limit: int = DEFAULT_LIMIT
     """Items per page, 1..10000."""
     token: str | None = None
@@ -54,10 +70,21 @@ class SearchQuery:
             "bbox": None if self.bbox is None else list(self.bbox),
             "intersects": self.intersects,
             "datetime": self.datetime,
+            **self._extensions(),
             "limit": self.limit,
             "token": self.token,
         }
         return {name: value for name, value in fields.items() if value is not None}
+
+    def _extensions(self) -> dict[str, Any]:
+        keys = self.sortby or ()
+        directions = {True: "desc", False: "asc"}
+        return {
+            "filter": self.filter,
+            "filter-lang": None if self.filter is None else "cql2-json",
+            "q": list(self.q) if self.q else None,
+            "sortby": [{"field": k.field, "direction": directions[k.descending]} for k in keys] or None,
+        }
 
     def digest(self) -> str:
         """Identify the conditions, whatever the page: a token belongs to one search only."""
@@ -89,23 +116,20 @@ class Conditions:
     region: Region | None
     start_us: int | None
     end_us: int | None
+    match: str | None
+    """FTS5 query; None without free text."""
+    nothing: bool
+    """True when the free text holds no word, which finds nothing."""
+    sort: tuple[SortKey, ...]
+    """Empty for newest first."""
+    expression: Expression | None
+    """CQL2 filter."""
 
-
-class Drive(enum.Enum):
-    """Name the index that a search walks; which one is quick depends on what the file holds."""
-
-    IDS = "items_by_id"
-    REGION = "rowid"
-    COLLECTION = "items_by_collection"
-    TIME = "items_by_time"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sql:
-    """Pair a statement with its parameters."""
-
-    text: str
-    parameters: dict[str, Any]
+    @property
+    def is_narrow(self) -> bool:
+        """Whether there is any condition but the collections."""
+        wide = (self.ids, self.region, self.start_us, self.end_us, self.match, self.expression)
+        return self.nothing or any(condition is not None for condition in wide)
 
 
 def check_query(query: SearchQuery) -> Conditions:
@@ -119,70 +143,54 @@ def check_query(query: SearchQuery) -> Conditions:
     if query.limit < 1:
         raise InputError(f"limit {query.limit!r} is out of range: expected 1 to {MAX_LIMIT}")
     start_us, end_us = (None, None) if query.datetime is None else parse_interval(query.datetime)
+    match = spell_match(_check_terms(query.q)) if query.q else None
     return Conditions(
         collections=_check_names(query.collections, "collections"),
         ids=_check_names(query.ids, "ids"),
         region=_read_region(query),
         start_us=start_us,
         end_us=end_us,
+        match=match,
+        nothing=bool(query.q) and match is None,
+        sort=_check_sort(query.sortby or ()),
+        expression=None if query.filter is None else parse_filter(query.filter),
     )
 
 
-def probe_region(conditions: Conditions, *, cap: int) -> Sql:
-    """Count R*Tree candidates up to ``cap``: what decides between walking the region and walking time."""
-    hits, parameters = _select_hits(conditions)
-    return Sql(
-        text=f"SELECT count(*) FROM (SELECT 1 FROM ({hits}) LIMIT :cap)",  # noqa: S608
-        parameters={**parameters, "cap": cap},
-    )
+def region_of(geometry: Mapping[str, Any]) -> Region:
+    """Make the region of a GeoJSON geometry, or of ``{"bbox": […]}`` as CQL2 spells boxes.
 
-
-def longest_span(conditions: Conditions) -> Sql:
-    """Ask how long the longest item lasts; it bounds how far before its start a time search must look."""
-    known = "SELECT id FROM collections"
-    if conditions.collections is not None:
-        known = "SELECT value AS id FROM json_each(:collections)"
-    return Sql(
-        text=f"SELECT max(span) FROM (SELECT (SELECT max(end_us - start_us) FROM items"  # noqa: S608
-        f" WHERE collection = known.id) AS span FROM ({known}) AS known)",
-        parameters={"collections": json.dumps(conditions.collections)},
-    )
-
-
-def select_candidates(conditions: Conditions, *, drive: Drive, after: Key | None, span_us: int) -> Sql:
-    """Select what may match, in order, from the narrow table; the exact shape is checked on the rows.
-
-    Args:
-        conditions: The checked search.
-        drive: Index to walk; every choice gives the same rows.
-        after: Key of the last item of the page before.
-        span_us: Length of the longest item, microseconds.
+    Raises:
+        InputError: malformed.
     """
-    parameters: dict[str, Any] = {}
-    clauses = [
-        *_name_clauses(conditions, parameters),
-        *_time_clauses(conditions, parameters, span_us),
-        *_region_clauses(conditions, parameters, drive),
-        *_after_clauses(after, parameters, drive),
-    ]
-    source = "items NOT INDEXED" if drive is Drive.REGION else f"items INDEXED BY {drive.value}"
-    return Sql(
-        text="SELECT rowid, start_us, collection, id, west, south, east, north, footprint"  # noqa: S608
-        f" FROM {source} WHERE {' AND '.join(clauses) or 'TRUE'}"
-        " ORDER BY start_us DESC, collection DESC, id DESC",
-        parameters=parameters,
-    )
+    if "bbox" in geometry:
+        bounds, elevation = read_bbox(geometry["bbox"], where="bbox")
+        boxes = split_bounds(bounds)
+        return Region(boxes=tuple(boxes), elevation=elevation, shape=search_shape(boxes), is_box=True)
+    shape = read_search_geometry(geometry)
+    return Region(boxes=(shape.bounds,), elevation=None, shape=shape, is_box=is_box(shape))
 
 
 def _read_region(query: SearchQuery) -> Region | None:
     if query.bbox is not None:
-        bounds, elevation = read_bbox(query.bbox, where="bbox")
-        boxes = split_bounds(bounds)
-        return Region(boxes=tuple(boxes), elevation=elevation, shape=search_shape(boxes), is_box=True)
-    if query.intersects is not None:
-        shape = read_search_geometry(query.intersects)
-        return Region(boxes=(shape.bounds,), elevation=None, shape=shape, is_box=False)
-    return None
+        return region_of({"bbox": query.bbox})
+    return None if query.intersects is None else region_of(query.intersects)
+
+
+def _check_terms(terms: Sequence[str]) -> Sequence[str]:
+    if isinstance(terms, str) or not all(map(_is_utf8, terms)):
+        raise InputError("q must be a list of texts, in UTF-8")
+    return terms
+
+
+def _check_sort(keys: Sequence[SortKey]) -> tuple[SortKey, ...]:
+    if len(keys) > _MAX_SORT_KEYS:
+        raise InputError(f"sortby names {len(keys)} fields: at most {_MAX_SORT_KEYS}")
+    first: dict[str, SortKey] = {}
+    for key in keys:
+        name = key.field.removeprefix("properties.")
+        first.setdefault(name, SortKey(field=name, descending=key.descending))
+    return tuple(first.values())
 
 
 def _check_names(names: Sequence[str] | None, field: str) -> tuple[str, ...] | None:
@@ -199,84 +207,3 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _name_clauses(conditions: Conditions, parameters: dict[str, Any]) -> list[str]:
-    clauses = []
-    if conditions.ids is not None:
-        parameters["ids"] = json.dumps(conditions.ids)
-        clauses.append("id IN (SELECT value FROM json_each(:ids))")
-    if conditions.collections is not None:
-        if len(conditions.collections) == 1:
-            parameters["collection"] = conditions.collections[0]
-            clauses.append("collection = :collection")
-        else:
-            parameters["collections"] = json.dumps(conditions.collections)
-            # the unary plus keeps SQLite from walking collection by collection, which would lose the order
-            clauses.append("+collection IN (SELECT value FROM json_each(:collections))")
-    return clauses
-
-
-def _time_clauses(conditions: Conditions, parameters: dict[str, Any], span_us: int) -> list[str]:
-    clauses = []
-    if conditions.start_us is not None:
-        parameters |= {"start_us": conditions.start_us, "earliest_us": conditions.start_us - span_us}
-        clauses += ["end_us >= :start_us", "start_us >= :earliest_us"]
-    if conditions.end_us is not None:
-        parameters["end_us"] = conditions.end_us
-        clauses.append("start_us <= :end_us")
-    return clauses
-
-
-def _region_clauses(conditions: Conditions, parameters: dict[str, Any], drive: Drive) -> list[str]:
-    region = conditions.region
-    if region is None:
-        return []
-    clauses = []
-    if drive is Drive.REGION:
-        found, bound = _select_hits(conditions)
-        parameters |= bound
-        clauses.append(f"rowid IN ({found})")
-    hits = []
-    for index, (west, south, east, north) in enumerate(region.boxes):
-        parameters |= {f"w{index}": west, f"s{index}": south, f"e{index}": east, f"n{index}": north}
-        hits.append(
-            f"(south <= :n{index} AND north >= :s{index} AND CASE WHEN west <= east"
-            f" THEN west <= :e{index} AND east >= :w{index} ELSE west <= :e{index} OR east >= :w{index} END)"
-        )
-    clauses.append(f"({' OR '.join(hits)})")
-    if region.elevation is not None:
-        parameters["low"], parameters["high"] = region.elevation
-        # an item that does not tell its elevation is not ruled out by it
-        clauses.append("(low IS NULL OR (low <= :high AND high >= :low))")
-    return clauses
-
-
-def _after_clauses(after: Key | None, parameters: dict[str, Any], drive: Drive) -> list[str]:
-    if after is None:
-        return []
-    parameters |= {"after_us": after[0], "after_collection": after[1], "after_id": after[2]}
-    if drive is Drive.COLLECTION:  # one collection only: compare what its index is sorted by
-        return ["(start_us, id) < (:after_us, :after_id)"]
-    return ["(start_us, collection, id) < (:after_us, :after_collection, :after_id)"]
-
-
-def _select_hits(conditions: Conditions) -> tuple[str, dict[str, Any]]:
-    """Select the row ids whose R*Tree entries meet a box of the region and the interval: a superset."""
-    assert conditions.region is not None
-    parameters: dict[str, Any] = {}
-    when = ""
-    if conditions.start_us is not None:
-        parameters["first_day"] = to_days(conditions.start_us)
-        when += " AND last_day >= :first_day"
-    if conditions.end_us is not None:
-        parameters["last_day"] = to_days(conditions.end_us)
-        when += " AND first_day <= :last_day"
-    selects = []
-    for index, (west, south, east, north) in enumerate(conditions.region.boxes):
-        parameters |= {f"rw{index}": west, f"rs{index}": south, f"re{index}": east, f"rn{index}": north}
-        selects.append(
-            f"SELECT key >> 1 FROM items_rtree WHERE west <= :re{index} AND east >= :rw{index}"  # noqa: S608
-            f" AND south <= :rn{index} AND north >= :rs{index}{when}"
-        )
-    return " UNION ALL ".join(selects), parameters

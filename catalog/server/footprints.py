@@ -135,7 +135,7 @@ def make_footprint(geojson: object, bbox: Sequence[object], *, where: str) -> Fo
         bounds = _crossing_bounds(geometry)
     else:
         bounds = geometry.bounds
-    wkb = None if _is_box(geometry) else shapely.to_wkb(geometry)
+    wkb = None if is_box(geometry) else shapely.to_wkb(geometry)
     return Footprint(bounds=bounds, low=low, high=high, wkb=wkb)
 
 
@@ -207,7 +207,7 @@ def _crossing_bounds(geometry: BaseGeometry) -> BoundsXyxy:
     return min(bounds[0] for bounds in eastern), south, max(bounds[2] for bounds in western), north
 
 
-def _is_box(geometry: BaseGeometry) -> bool:
+def is_box(geometry: BaseGeometry) -> bool:
     """Tell whether a valid geometry is exactly its bounds."""
     if geometry.geom_type != "Polygon" or shapely.get_num_coordinates(geometry) != 5:
         return False

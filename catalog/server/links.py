@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from catalog.server.addresses import NO_STORE, StoreAddresses
 from catalog.server.documents import SERVER_RELS, Document
 
 JSON = "application/json"
 GEOJSON = "application/geo+json"
+SCHEMA_JSON = "application/schema+json"
+QUERYABLES = "http://www.opengis.net/def/rel/ogc/1.0/queryables"
+SORTABLES = "http://www.opengis.net/def/rel/ogc/1.0/sortables"
 Link = dict[str, Any]
 
 
@@ -28,20 +32,23 @@ def item_url(base_url: str, collection: str, item_id: str) -> str:
     return f"{collection_url(base_url, collection)}/items/{quote(item_id, safe='')}"
 
 
-def link_collection(collection: Document, base_url: str) -> Document:
-    """Return the collection with the server's links in place of those it brought."""
+def link_collection(collection: Document, base_url: str, addresses: StoreAddresses = NO_STORE) -> Document:
+    """Return the collection with the server's links in place of those it brought, and files as URLs."""
+    collection = addresses.to_web(collection, base_url)
     href = collection_url(base_url, collection["id"])
     links = [
         make_link("self", href, JSON),
         make_link("parent", base_url, JSON),
         make_link("root", base_url, JSON),
         make_link("items", f"{href}/items", GEOJSON),
+        *link_descriptions(f"{href}/"),
     ]
     return {**collection, "links": links + _own_links(collection)}
 
 
-def link_item(item: Document, base_url: str) -> Document:
-    """Return the item with the server's links in place of those it brought."""
+def link_item(item: Document, base_url: str, addresses: StoreAddresses = NO_STORE) -> Document:
+    """Return the item with the server's links in place of those it brought, and files as URLs."""
+    item = addresses.to_web(item, base_url)
     parent = collection_url(base_url, item["collection"])
     links = [
         make_link("self", item_url(base_url, item["collection"], item["id"]), GEOJSON),
@@ -52,10 +59,20 @@ def link_item(item: Document, base_url: str) -> Document:
     return {**item, "links": links + _own_links(item)}
 
 
-def next_by_get(url: str, parameters: Mapping[str, str], token: str) -> Link:
+def link_descriptions(base_url: str) -> list[Link]:
+    """Link to what can be asked of a collection's items, or of all items; ``base_url`` ends with a slash."""
+    return [
+        make_link(QUERYABLES, f"{base_url}queryables", SCHEMA_JSON),
+        make_link(SORTABLES, f"{base_url}sortables", SCHEMA_JSON),
+        make_link("aggregate", f"{base_url}aggregate", JSON),
+        make_link("aggregations", f"{base_url}aggregations", JSON),
+    ]
+
+
+def next_by_get(url: str, parameters: Mapping[str, str], token: str, media_type: str = GEOJSON) -> Link:
     """Link to the next page as an address that holds the whole search."""
     query = urlencode({**parameters, "token": token})
-    return {**make_link("next", f"{url}?{query}", GEOJSON), "method": "GET"}
+    return {**make_link("next", f"{url}?{query}", media_type), "method": "GET"}
 
 
 def next_by_post(url: str, body: Mapping[str, Any], token: str) -> Link:

@@ -6,13 +6,20 @@ numbers are float32 rounded outwards, so every hit is checked again against the 
 
 An item whose footprint crosses the antimeridian has ``west > east`` and **two** R*Tree entries, one on either
 side; entry keys are ``2 × rowid`` and ``2 × rowid + 1``. Items without geometry have none.
+
+``item_values`` holds the items' properties, one column ``p<slot>`` for each name (``catalog.server.registry``
+adds them as names turn up), in the spelling of ``catalog.server.values``; ``item_texts`` is the full-text
+index. Both are made from ``documents`` alone, and can be made again from them.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from catalog.server.derived import derive_all
 from infra.errors import ConfigError
 
 APPLICATION_ID = 0x54455252  # "TERR"; ``file`` and other programs tell our files by it
@@ -50,8 +57,46 @@ CREATE TRIGGER items_leave_rtree AFTER DELETE ON items BEGIN
     DELETE FROM items_rtree WHERE key = 2 * old.rowid + 1;
 END;
 """
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
-"""Script *n* takes a file from layout number *n* to *n* + 1; ``PRAGMA user_version`` holds the number."""
+_SECOND = """
+CREATE TABLE properties (
+    name TEXT PRIMARY KEY,         -- as in the items' properties
+    slot INTEGER UNIQUE            -- its values stand in item_values.p<slot>; NULL: in the documents only
+) WITHOUT ROWID;
+CREATE TABLE property_kinds (
+    collection TEXT NOT NULL REFERENCES collections (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    kinds INTEGER NOT NULL,        -- values.Kind: all that its values ever were
+    PRIMARY KEY (collection, name)
+) WITHOUT ROWID;
+CREATE TABLE item_values (rowid INTEGER PRIMARY KEY REFERENCES items (rowid) ON DELETE CASCADE);
+CREATE TABLE item_counts (
+    collection TEXT PRIMARY KEY REFERENCES collections (id) ON DELETE CASCADE,
+    items INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO item_counts
+    SELECT id, (SELECT count(*) FROM items WHERE collection = collections.id) FROM collections;
+
+CREATE VIRTUAL TABLE item_texts USING fts5 (text, tokenize = 'porter unicode61 remove_diacritics 2');
+CREATE VIRTUAL TABLE collection_texts USING fts5 (
+    id UNINDEXED, text, tokenize = 'porter unicode61 remove_diacritics 2'
+);
+CREATE TRIGGER items_leave_texts AFTER DELETE ON items BEGIN
+    DELETE FROM item_texts WHERE rowid = old.rowid;
+END;
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Migration:
+    """Take a file from one layout to the next."""
+
+    script: str
+    fill: Callable[[sqlite3.Connection], None] | None = None
+    """Makes the new tables' content from the old ones'."""
+
+
+MIGRATIONS: tuple[Migration, ...] = (Migration(script=_FIRST), Migration(script=_SECOND, fill=derive_all))
+"""Entry *n* takes a file from layout number *n* to *n* + 1; ``PRAGMA user_version`` holds the number."""
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -66,9 +111,11 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         # read again under the lock: two processes may open a new file at once
-        for script in MIGRATIONS[_version(connection, path) :]:
-            for statement in _statements(script):
+        for migration in MIGRATIONS[_version(connection, path) :]:
+            for statement in _statements(migration.script):
                 connection.execute(statement)
+            if migration.fill is not None:
+                migration.fill(connection)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         connection.execute("COMMIT")

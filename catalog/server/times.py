@@ -8,13 +8,12 @@ import re
 from infra.errors import InputError
 
 _MOMENT = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:[.](\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:(\d\d)(?:[.]\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
-_EPOCH = dt.datetime(1970, 1, 1)  # naive on purpose: integer arithmetic on UTC
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
-_FIRST_US = (dt.datetime.min - _EPOCH) // _MICROSECOND
-_LAST_US = (dt.datetime.max - _EPOCH) // _MICROSECOND
-_MINUTE_US = 60_000_000
+_FIRST_US = (dt.datetime.min.replace(tzinfo=dt.UTC) - _EPOCH) // _MICROSECOND
+_LAST_US = (dt.datetime.max.replace(tzinfo=dt.UTC) - _EPOCH) // _MICROSECOND
 _DAY_US = 86_400_000_000
 _OPEN = ("", "..")
 
@@ -33,20 +32,15 @@ def parse_moment(text: object, *, where: str) -> int:
         InputError: not a date-time, no UTC offset, or no such day.
     """
     match = _MOMENT.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
+    if match is None or not isinstance(text, str):
         raise _refuse(text, where)
-    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
-    leap = second == 60  # RFC 3339 allows the leap second; it is read as the second after it
+    leap = match[1] == "60"  # RFC 3339 allows the leap second; it is read as the second after it
+    spelt = text.upper() if not leap else f"{text[:17]}59{text[19:]}".upper()
     try:
-        moment = dt.datetime(year, month, day, hour, minute, second - leap)
+        moment = dt.datetime.fromisoformat(spelt)
     except ValueError as exc:
         raise _refuse(text, where) from exc
-    sign, offset_h, offset_min = match[8], int(match[9] or 0), int(match[10] or 0)
-    if offset_h > 23 or offset_min > 59:
-        raise _refuse(text, where)
-    offset_us = (offset_h * 60 + offset_min) * _MINUTE_US * (-1 if sign == "-" else 1)
-    fraction_us = int((match[7] or "0")[:6].ljust(6, "0"))
-    moment_us = (moment - _EPOCH) // _MICROSECOND + leap * 1_000_000 + fraction_us - offset_us
+    moment_us = (moment - _EPOCH) // _MICROSECOND + leap * 1_000_000
     if not _FIRST_US <= moment_us <= _LAST_US:
         raise _refuse(text, where)
     return moment_us
@@ -77,8 +71,7 @@ def parse_interval(text: str) -> tuple[int | None, int | None]:
 
 def format_moment(moment_us: int) -> str:
     """Spell a moment as RFC 3339 in UTC, with a fraction only where there is one."""
-    text = (_EPOCH + moment_us * _MICROSECOND).isoformat()
-    return f"{text}Z"
+    return (_EPOCH + moment_us * _MICROSECOND).isoformat().removesuffix("+00:00") + "Z"
 
 
 def to_days(moment_us: int) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 import attr
 from fastapi import APIRouter, FastAPI, Request, Response, params
@@ -13,8 +14,9 @@ from stac_fastapi.types.extension import ApiExtension
 from stac_fastapi.types.requests import get_base_url
 from stac_fastapi.types.search import APIRequest
 
-from catalog.server.backend import SqliteCatalogue
-from catalog.server.documents import Document
+from catalog.server.addresses import NO_STORE, StoreAddresses
+from catalog.server.documents import Document, check_item
+from catalog.server.filters import SearchQuery
 from catalog.server.links import GEOJSON, JSON, collection_url, item_url, link_collection, link_item
 from catalog.server.reading import answer
 from catalog.server.requests import (
@@ -25,9 +27,12 @@ from catalog.server.requests import (
     PutCollection,
     PutItem,
 )
+from catalog.server.writable import WritableCatalogue
+from catalog.server.writing import ConflictError, UpsertResult, WriteMode
 from infra.errors import InputError
 
 _COLLECTION = "/collections/{collection_id}"
+_MAX_FAULTS = 100
 _ITEM = "/collections/{collection_id}/items/{item_id}"
 
 
@@ -36,19 +41,22 @@ class WriteRoutes:
 
     Args:
         catalogue: Where to write.
+        addresses: Where the store's files are served: their URLs are written as the store spells them.
     """
 
-    def __init__(self, catalogue: SqliteCatalogue) -> None:
+    def __init__(self, catalogue: WritableCatalogue, addresses: StoreAddresses = NO_STORE) -> None:
         self.catalogue = catalogue
+        self.addresses = addresses
 
     def create_item(self, collection_id: str, item: Document, *, request: Request) -> Response:
         """Answer ``POST /collections/{id}/items``: one item, or a FeatureCollection, all or nothing."""
+        item = self._as_stored(item, request)
         if item.get("type") == "FeatureCollection":
             members = item.get("features")
             if not isinstance(members, list):
                 raise InputError("the FeatureCollection has no list of features")
-            counts = self.catalogue.upsert_items(
-                [place(member, collection_id) for member in members], mode="insert"
+            counts = _write_batch(
+                self.catalogue, collection_id, [(None, member) for member in members], "insert"
             )
             return answer({"created": counts.created}, status=201)
         placed = place(item, collection_id)
@@ -59,13 +67,13 @@ class WriteRoutes:
 
     def update_item(self, collection_id: str, item_id: str, item: Document, *, request: Request) -> Response:
         """Answer ``PUT /collections/{id}/items/{id}``."""
-        placed = place(item, collection_id, item_id)
+        placed = place(self._as_stored(item, request), collection_id, item_id)
         self.catalogue.upsert_items([placed], mode="replace")
         return self._answer_item(collection_id, item_id, request)
 
     def patch_item(self, collection_id: str, item_id: str, patch: Document, *, request: Request) -> Response:
         """Answer ``PATCH /collections/{id}/items/{id}`` with a JSON merge patch."""
-        self.catalogue.patch_item(collection_id, item_id, patch)
+        self.catalogue.patch_item(collection_id, item_id, self._as_stored(patch, request))
         return self._answer_item(collection_id, item_id, request)
 
     def delete_item(self, item_id: str, collection_id: str, *, request: Request) -> Response:
@@ -75,7 +83,7 @@ class WriteRoutes:
 
     def create_collection(self, collection: Document, *, request: Request) -> Response:
         """Answer ``POST /collections``."""
-        self.catalogue.write_collection(collection, exists=False)
+        self.catalogue.write_collection(self._as_stored(collection, request), exists=False)
         response = self._answer_collection(collection["id"], request, status=201)
         response.headers["Location"] = collection_url(get_base_url(request), collection["id"])
         return response
@@ -84,12 +92,12 @@ class WriteRoutes:
         """Answer ``PUT /collections/{id}``."""
         if collection.setdefault("id", collection_id) != collection_id:
             raise InputError(f"the body's id {collection['id']!r} is not the address's {collection_id!r}")
-        self.catalogue.write_collection(collection, exists=True)
+        self.catalogue.write_collection(self._as_stored(collection, request), exists=True)
         return self._answer_collection(collection_id, request)
 
     def patch_collection(self, collection_id: str, patch: Document, *, request: Request) -> Response:
         """Answer ``PATCH /collections/{id}`` with a JSON merge patch."""
-        self.catalogue.patch_collection(collection_id, patch)
+        self.catalogue.patch_collection(collection_id, self._as_stored(patch, request))
         return self._answer_collection(collection_id, request)
 
     def delete_collection(self, collection_id: str, *, request: Request) -> Response:
@@ -97,36 +105,49 @@ class WriteRoutes:
         self.catalogue.delete_collection(collection_id)
         return Response(status_code=204)
 
+    def _as_stored(self, document: Document, request: Request) -> Document:
+        return self.addresses.from_web(document, get_base_url(request))
+
     def _answer_item(self, collection: str, item_id: str, request: Request, *, status: int = 200) -> Response:
-        item = link_item(self.catalogue.get_item(collection, item_id), get_base_url(request))
+        stored = self.catalogue.get_item(collection, item_id)
+        item = link_item(stored, get_base_url(request), self.addresses)
         return answer(item, media_type=GEOJSON, status=status)
 
     def _answer_collection(self, collection: str, request: Request, *, status: int = 200) -> Response:
-        document = link_collection(self.catalogue.get_collection(collection), get_base_url(request))
+        stored = self.catalogue.get_collection(collection)
+        document = link_collection(stored, get_base_url(request), self.addresses)
         return answer(document, media_type=JSON, status=status)
 
 
 @attr.s(kw_only=True)
 class BulkClient(BaseBulkTransactionsClient):
-    """Write many items in one transaction; the answer is the counts."""
+    """Write many items in one transaction; the answer is the counts, and what became of each item."""
 
-    catalogue: SqliteCatalogue = attr.ib()
+    catalogue: WritableCatalogue = attr.ib()
+    addresses: StoreAddresses = attr.ib(default=NO_STORE)
 
     def bulk_item_insert(self, items: Items, chunk_size: int | None = None, **kwargs: Request) -> Response:
         """Answer ``POST /collections/{id}/bulk_items``; ``method`` is ``insert`` or ``upsert``."""
         collection_id: str = kwargs["request"].path_params["collection_id"]
-        rows = [place(item, collection_id, item_id) for item_id, item in items.items.items()]
+        base_url = get_base_url(kwargs["request"])
         self.catalogue.get_collection(collection_id)
-        counts = self.catalogue.upsert_items(rows, mode="upsert" if items.method == "upsert" else "insert")
+        mode: WriteMode = "upsert" if items.method == "upsert" else "insert"
+        counts = _write_batch(
+            self.catalogue,
+            collection_id,
+            [(item_id, self.addresses.from_web(item, base_url)) for item_id, item in items.items.items()],
+            mode,
+        )
         return answer(
             {
-                "received": len(rows),
-                "success": len(rows),
+                "received": len(items.items),
+                "success": len(items.items),
                 "skipped": counts.unchanged,
                 "errors": [],
                 "created": counts.created,
                 "updated": counts.updated,
                 "unchanged": counts.unchanged,
+                "results": [{"id": item_id, "status": status} for item_id, status in counts.outcomes],
             }
         )
 
@@ -167,6 +188,59 @@ class WriteExtension(ApiExtension):
                 dependencies=self.dependencies,
             )
         app.include_router(router, tags=["Transactions"])
+
+
+def _write_batch(
+    catalogue: WritableCatalogue,
+    collection: str,
+    members: Sequence[tuple[str | None, object]],
+    mode: WriteMode,
+) -> UpsertResult:
+    """Write all items or none; a refusal names every item that is at fault, not only the first.
+
+    Args:
+        catalogue: Where to write.
+        collection: Id that the address names.
+        members: Id that the request gives to an item (None where only the item tells), and the item.
+        mode: As ``SqliteCatalogue.upsert_items`` takes it.
+
+    Raises:
+        InputError: items are malformed, or exist (``ConflictError``); ``errors`` in its context holds ids and
+            reasons.
+    """
+    try:
+        return catalogue.upsert_items((place(item, collection, name) for name, item in members), mode=mode)
+    except ConflictError as exc:
+        ids = [_label(name, item, position) for position, (name, item) in enumerate(members)]
+        query = SearchQuery(collections=[collection], ids=ids, limit=_MAX_FAULTS)
+        faults = [
+            (item["id"], "exists already: PUT or upsert changes it") for item in catalogue.search(query).items
+        ]
+        raise ConflictError(_summarise(exc, faults, len(members)), errors=faults) from exc
+    except InputError as exc:
+        # looked for only now: checking each sound batch twice would cost every writer
+        faults = list(itertools.islice(_find_faults(members, collection), _MAX_FAULTS))
+        raise InputError(_summarise(exc, faults, len(members)), errors=faults) from exc
+
+
+def _find_faults(members: Sequence[tuple[str | None, object]], collection: str) -> Iterator[tuple[str, str]]:
+    for position, (name, item) in enumerate(members):
+        try:
+            check_item(place(item, collection, name))
+        except InputError as exc:
+            yield _label(name, item, position), exc.message
+
+
+def _label(name: str | None, item: object, position: int) -> str:
+    stated = name if name is not None or not isinstance(item, dict) else item.get("id")
+    return stated if isinstance(stated, str) else f"number {position + 1}"
+
+
+def _summarise(exc: InputError, faults: Sequence[object], received: int) -> str:
+    if len(faults) < 2:
+        return exc.message
+    count = f"{_MAX_FAULTS} or more" if len(faults) == _MAX_FAULTS else str(len(faults))
+    return f"nothing was written, {count} of {received} items are at fault; the first: {exc.message}"
 
 
 def place(item: object, collection: str, item_id: str | None = None) -> Document:

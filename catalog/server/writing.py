@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from catalog.server.derived import derive_collection, derive_items
 from catalog.server.documents import Document, ItemRow, spell, stamp
 from catalog.server.extents import widen
 from catalog.server.footprints import BoundsXyxy, Footprint
+from catalog.server.registry import read_registry
 from catalog.server.times import to_days
 from infra.digests import canonical_json
 from infra.errors import InputError, NotFoundError
@@ -31,6 +34,8 @@ class UpsertResult:
     updated: int = 0
     unchanged: int = 0
     """Equal to what is stored but for ``created`` and ``updated``: nothing was written."""
+    outcomes: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    """Per item its id and ``created``, ``updated`` or ``unchanged``; empty where a server does not tell."""
 
     def __add__(self, other: UpsertResult) -> UpsertResult:
         """Sum the counts of two batches."""
@@ -38,7 +43,18 @@ class UpsertResult:
             created=self.created + other.created,
             updated=self.updated + other.updated,
             unchanged=self.unchanged + other.unchanged,
+            outcomes=self.outcomes + other.outcomes,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """Pair an item with the row it stands in, or will stand in."""
+
+    rowid: int
+    row: ItemRow
+    document: Document
+    """As it is stored: stamped."""
 
 
 def write_items(
@@ -52,15 +68,39 @@ def write_items(
     """
     for collection in {row.collection for row in rows}:
         read_collection(connection, collection)
-    counts = {"created": 0, "updated": 0, "unchanged": 0}
-    written = []
+    outcomes: list[tuple[str, str]] = []
+    new: list[_Stored] = []
+    changed: list[_Stored] = []
+    (last,) = connection.execute("SELECT coalesce(max(rowid), 0) FROM items").fetchone()
     for row in rows:
-        outcome = _write_item(connection, row, mode=mode, now_us=now_us)
-        counts[outcome] += 1
-        if outcome != "unchanged":
-            written.append(row)
-    _widen_extents(connection, written)
-    return UpsertResult(**counts)
+        stored = _find_stored(connection, row, mode)
+        if stored is None:
+            document = stamp(row.document, created=None, now_us=now_us)
+            new.append(_Stored(rowid=last + len(new) + 1, row=row, document=document))
+            outcomes.append((row.id, "created"))
+        elif stored[1] == row.digest:
+            outcomes.append((row.id, "unchanged"))
+        else:
+            document = stamp(row.document, created=_read_created(connection, stored[0]), now_us=now_us)
+            changed.append(_Stored(rowid=stored[0], row=row, document=document))
+            outcomes.append((row.id, "updated"))
+    _write_rows(connection, new, changed)
+    return UpsertResult(
+        created=len(new),
+        updated=len(changed),
+        unchanged=len(rows) - len(new) - len(changed),
+        outcomes=tuple(outcomes),
+    )
+
+
+def delete_items(connection: sqlite3.Connection, collection: str, item_id: str | None = None) -> int:
+    """Delete one item of a collection, or all of them; returns how many there were."""
+    where, parameters = "collection = ?", [collection]
+    if item_id is not None:
+        where, parameters = "collection = ? AND id = ?", [collection, item_id]
+    gone = connection.execute(f"DELETE FROM items WHERE {where}", parameters).rowcount  # noqa: S608
+    connection.execute("UPDATE item_counts SET items = items - ? WHERE collection = ?", (gone, collection))
+    return gone
 
 
 def read_collection(connection: sqlite3.Connection, collection: str) -> Document:
@@ -99,60 +139,69 @@ def write_collection(connection: sqlite3.Connection, collection: Document) -> bo
         " ON CONFLICT (id) DO UPDATE SET declared = :declared, json = :json",
         {"id": collection["id"], "declared": declared, "json": spell(widened, where="collection")},
     )
+    connection.execute("INSERT OR IGNORE INTO item_counts VALUES (?, 0)", (collection["id"],))
+    derive_collection(connection, collection)
     return True
 
 
-def _write_item(connection: sqlite3.Connection, row: ItemRow, *, mode: WriteMode, now_us: int) -> str:
-    stored = connection.execute(
+def _find_stored(connection: sqlite3.Connection, row: ItemRow, mode: WriteMode) -> tuple[int, str] | None:
+    """Give row id and digest of what is stored under a row's id."""
+    stored: tuple[int, str] | None = connection.execute(
         "SELECT rowid, digest FROM items WHERE id = ? AND collection = ?", (row.id, row.collection)
     ).fetchone()
-    if stored is None:
-        if mode == "replace":
-            raise NotFoundError(
-                f"item {row.id!r} does not exist in collection {row.collection!r}: POST creates it", id=row.id
-            )
-        _insert_row(connection, row, stamp(row.document, created=None, now_us=now_us))
-        return "created"
-    rowid, digest = stored
-    if mode == "insert":
+    if stored is None and mode == "replace":
+        raise NotFoundError(
+            f"item {row.id!r} does not exist in collection {row.collection!r}: POST creates it", id=row.id
+        )
+    if stored is not None and mode == "insert":
         raise ConflictError(
             f"item {row.id!r} exists already in collection {row.collection!r}: PUT or upsert changes it",
             id=row.id,
         )
-    if digest == row.digest:
-        return "unchanged"
-    (old,) = connection.execute(
+    return stored
+
+
+def _read_created(connection: sqlite3.Connection, rowid: int) -> str | None:
+    created: str | None
+    (created,) = connection.execute(
         "SELECT json_extract(json, '$.properties.created') FROM documents WHERE rowid = ?", (rowid,)
     ).fetchone()
-    _update_row(connection, rowid, row, stamp(row.document, created=old, now_us=now_us))
-    return "updated"
+    return created
 
 
-def _insert_row(connection: sqlite3.Connection, row: ItemRow, document: Document) -> None:
-    cursor = connection.execute(
-        "INSERT INTO items (collection, id, digest, start_us, end_us, west, south, east, north,"
-        " low, high, footprint) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (row.collection, row.id, *_decisive(row)),
+def _write_rows(connection: sqlite3.Connection, new: Sequence[_Stored], changed: Sequence[_Stored]) -> None:
+    """Write a batch table by table: one statement for many rows is several times quicker."""
+    written = [*new, *changed]
+    if not written:
+        return
+    connection.executemany(
+        "INSERT INTO items (rowid, collection, id, digest, start_us, end_us, west, south, east, north,"
+        " low, high, footprint) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [(each.rowid, each.row.collection, each.row.id, *_decisive(each.row)) for each in new],
     )
-    assert cursor.lastrowid is not None
-    connection.execute(
-        "INSERT INTO documents (rowid, json) VALUES (?, ?)", (cursor.lastrowid, spell(document, where=row.id))
-    )
-    _enter_rtree(connection, cursor.lastrowid, row)
-
-
-def _update_row(connection: sqlite3.Connection, rowid: int, row: ItemRow, document: Document) -> None:
-    connection.execute(
+    connection.executemany(
         "UPDATE items SET digest = ?, start_us = ?, end_us = ?, west = ?, south = ?, east = ?, north = ?,"
         " low = ?, high = ?, footprint = ? WHERE rowid = ?",
-        (*_decisive(row), rowid),
+        [(*_decisive(each.row), each.rowid) for each in changed],
     )
-    connection.execute(
-        "UPDATE documents SET json = ? WHERE rowid = ?", (spell(document, where=row.id), rowid)
+    connection.executemany(
+        "INSERT OR REPLACE INTO documents (rowid, json) VALUES (?, ?)",
+        [(each.rowid, spell(each.document, where=each.row.id)) for each in written],
     )
-    connection.execute("DELETE FROM items_rtree WHERE key = ?", (2 * rowid,))
-    connection.execute("DELETE FROM items_rtree WHERE key = ?", (2 * rowid + 1,))
-    _enter_rtree(connection, rowid, row)
+    keys = [(2 * each.rowid + side,) for each in changed for side in (0, 1)]
+    connection.executemany("DELETE FROM items_rtree WHERE key = ?", keys)
+    connection.executemany(
+        "INSERT INTO items_rtree VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [entry for each in written for entry in _rtree_entries(each)],
+    )
+    registry = read_registry(connection)
+    for batch, are_new in ((new, True), (changed, False)):
+        derive_items(connection, registry, [(each.rowid, each.document) for each in batch], new=are_new)
+    for collection, count in Counter(each.row.collection for each in new).items():
+        connection.execute(
+            "UPDATE item_counts SET items = items + ? WHERE collection = ?", (count, collection)
+        )
+    _widen_extents(connection, [each.row for each in written])
 
 
 def _decisive(row: ItemRow) -> tuple[str | int | float | bytes | None, ...]:
@@ -162,15 +211,15 @@ def _decisive(row: ItemRow) -> tuple[str | int | float | bytes | None, ...]:
     return (row.digest, row.start_us, row.end_us, *place.bounds, place.low, place.high, place.wkb)
 
 
-def _enter_rtree(connection: sqlite3.Connection, rowid: int, row: ItemRow) -> None:
-    if row.footprint is None:
-        return
-    days = to_days(row.start_us), to_days(row.end_us)
-    for side, (west, south, east, north) in enumerate(row.footprint.boxes()):
-        connection.execute(
-            "INSERT INTO items_rtree VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (2 * rowid + side, west, east, south, north, *days),
-        )
+def _rtree_entries(stored: _Stored) -> list[tuple[float, ...]]:
+    place = stored.row.footprint
+    if place is None:
+        return []
+    days = to_days(stored.row.start_us), to_days(stored.row.end_us)
+    return [
+        (2 * stored.rowid + side, west, east, south, north, *days)
+        for side, (west, south, east, north) in enumerate(place.boxes())
+    ]
 
 
 def _widen_extents(connection: sqlite3.Connection, rows: Iterable[ItemRow]) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands.map import EXIT_QUARANTINED, show
-from flows.commands.serve import embedded_catalogue
-from infra.settings import DaskSettings, data_home, load_settings
+from flows.commands.serve import find_browser, mount_browser, prepare_app, until_stopped
+from infra.settings import Settings, data_home, load_settings
 
 if TYPE_CHECKING:
     from flows.params import MapAreaParams
@@ -48,7 +46,7 @@ def demo(
             summary = map_area(params)
         show(summary, as_json=as_json)
         if serve:
-            _keep_serving(summary, port=port, dask=settings.dask)
+            _keep_serving(summary, port=port, settings=settings)
     return EXIT_QUARANTINED if summary.quarantined else 0
 
 
@@ -68,18 +66,22 @@ def _sample_request(folder: Path) -> MapAreaParams:
     )
 
 
-def _keep_serving(summary: RunSummary, *, port: int, dask: DaskSettings) -> None:
-    from catalog.server.app import create_app, serving
+def _keep_serving(summary: RunSummary, *, port: int, settings: Settings) -> None:
+    from catalog.server.app import serving
     from infra.cluster import dashboard_link, running_cluster
 
-    catalogue = embedded_catalogue(load_settings(os.environ), summary.store)
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-    with serving(create_app(catalogue, token=None), port=port) as stac_url, running_cluster(dask) as cluster:
+    app = prepare_app(settings, summary.store, read_only=True)
+    browser = mount_browser(app, find_browser())
+    with (
+        until_stopped() as stopped,
+        serving(app, port=port) as stac_url,
+        running_cluster(settings.dask) as cluster,
+    ):
         prefect_url = os.environ["PREFECT_API_URL"].removesuffix("/api")
+        pages = f"{stac_url}/{browser}/" if browser else f"terraloom browse --store {summary.store}"
         for name, url in (
             ("catalogue", stac_url),
+            ("browser", pages),
             ("Prefect", prefect_url),
             ("Dask", dashboard_link(cluster)),
         ):

@@ -7,7 +7,7 @@ import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from catalog.server import backend
+from catalog.server import searching
 from catalog.server.backend import SearchQuery, SqliteCatalogue
 from infra.errors import InputError
 
@@ -416,7 +416,7 @@ def meets(shape, part):
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_searches_equal_a_brute_force_filter(tmp_path_factory, monkeypatch, region_cap, items, asked, limit):
-    monkeypatch.setattr(backend, "_REGION_CAP", region_cap)
+    monkeypatch.setattr(searching, "CANDIDATES_CAP", region_cap)
     catalogue = brute_catalogue(tmp_path_factory)
     known = []
     for n, ((shape, published, bbox), days, collection) in enumerate(items):

@@ -1,0 +1,1 @@
+"""Build STAC Browser once, and keep the build for serving."""

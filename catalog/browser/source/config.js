@@ -1,0 +1,43 @@
+// Settings that are fixed when STAC Browser is built; the server adds the catalogue's address and title.
+
+module.exports = {
+  catalogUrl: null,
+  catalogTitle: 'Terraloom',
+  catalogImage: null,
+  // Documents of other hosts are not opened in here: this page is for this catalogue.
+  allowExternalAccess: false,
+  allowedDomains: [],
+  detectLocaleFromBrowser: true,
+  storeLocale: true,
+  locale: 'en',
+  fallbackLocale: 'en',
+  supportedLocales: ['ar', 'de', 'en', 'es', 'fr', 'id', 'it', 'ja', 'pl', 'pt', 'ro'],
+  apiCatalogPriority: null,
+  useTileLayerAsFallback: false,
+  displayGeoTiffByDefault: false,
+  displayPreview: true,
+  displayOverview: true,
+  buildTileUrlTemplate: null,
+  getMapSourceOptions: null,
+  // Relative, so that the page works below whatever path a proxy puts before it.
+  pathPrefix: './',
+  historyMode: 'hash',
+  cardViewMode: 'cards',
+  cardViewSort: null,
+  showKeywordsInItemCards: false,
+  showKeywordsInCatalogCards: true,
+  showThumbnailsAsAssets: true,
+  searchResultsPerPage: 24,
+  itemsPerPage: 24,
+  collectionsPerPage: 24,
+  maxEntriesPerPage: 1000,
+  defaultThumbnailSize: null,
+  crossOriginMedia: null,
+  requestHeaders: {},
+  requestQueryParameters: {},
+  socialSharing: [],
+  preprocessSTAC: null,
+  authConfig: null,
+  crs: {},
+  footerLinks: null
+};
