@@ -86,7 +86,8 @@ class Connections:
     def read(self) -> Iterator[Connection]:
         """Lend a connection for reading, all of one moment."""
         with self._lend() as connection:
-            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            # not read-only: pgSTAC notes down the searches it is asked
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             yield connection
 
     @contextlib.contextmanager

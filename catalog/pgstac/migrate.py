@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import psycopg
 import psycopg_pool
 from pydantic import SecretStr
 
 from catalog.pgstac.connections import MIGRATION_LOCK, Connection, connect, first_line, name_database
 from infra.errors import ConfigError
+
+_NUMBERS = (
+    *("gsd", "eo:cloud_cover", "eo:snow_cover", "sar:center_frequency", "sar:looks_equivalent_number"),
+    *("sat:absolute_orbit", "sat:relative_orbit", "proj:epsg", "view:azimuth", "view:incidence_angle"),
+    *("view:off_nadir", "view:sun_azimuth", "view:sun_elevation"),
+)
+_MOMENTS = ("created", "updated", "start_datetime", "end_datetime")
+"""Properties whose kind STAC fixes. pgSTAC sorts and compares all it is not told of as text: 10 before 9."""
 
 
 def migrate(database: SecretStr) -> str:
@@ -40,6 +50,7 @@ def migrate(database: SecretStr) -> str:
                 version: str = Migrate(worker).run_migration()
         except psycopg.Error as exc:
             raise ConfigError(f"the database {place} could not be migrated: {first_line(exc)}") from exc
+        _register_kinds(guard)
     return version
 
 
@@ -68,6 +79,17 @@ def check_database(database: SecretStr) -> str:
             f"the database {place} holds pgSTAC {found}, newer than {expected}: update Terraloom"
         )
     return found
+
+
+def _register_kinds(connection: Connection) -> None:
+    """Tell pgSTAC the kinds of properties; what an operator registered stays as it is."""
+    known = {name for (name,) in connection.execute("SELECT name FROM queryables").fetchall()}
+    kinds = {name: {"type": "number"} for name in _NUMBERS}
+    kinds |= {name: {"type": "string", "format": "date-time"} for name in _MOMENTS}
+    missing = {name: kind for name, kind in kinds.items() if name not in known}
+    if missing:
+        document = json.dumps({"properties": missing})
+        connection.execute("SELECT upsert_queryables(%s::jsonb)", (document,))
 
 
 def _read_version(connection: Connection) -> str | None:

@@ -62,7 +62,7 @@ def collect_facts(
             _describe_cube(plan, deeds[plan.id], receipts.get(plan.id), record)
             for plan in choose_rows(plans, record)
         ),
-        map=_describe_map(plans, record, _choose_backdrop(pictures, receipts), deeds),
+        map=_describe_map(plans, record, _choose_backdrop(pictures, plans, receipts), deeds),
         pictures=tuple(pictures),
         drawable=sum(deed.state in {"written", "reused"} for deed in record.deeds),
         software=_merge_software(receipts.values()),
@@ -152,16 +152,25 @@ def find_corners(grid: Grid) -> tuple[tuple[float, float], ...]:
     return tuple((float(x), float(y)) for x, y in zip(lon[:3], lat[:3], strict=True))
 
 
-def _choose_backdrop(pictures: Sequence[Picture], receipts: Mapping[str, CubeReceipt]) -> Picture | None:
-    """Take the first colour picture of the fullest cube: the map needs one that shows the place."""
+def _choose_backdrop(
+    pictures: Sequence[Picture], plans: Sequence[CubePlan], receipts: Mapping[str, CubeReceipt]
+) -> Picture | None:
+    """Take the fullest and least cloudy picture, in true colour if there is one: it shows the place."""
+    by_id = {plan.id: plan for plan in plans}
 
-    def rank(picture: Picture) -> tuple[bool, float]:
-        receipt = receipts.get(picture.cube)
-        shares = [entry.valid_percent for entry in receipt.statistics.values()] if receipt else []
-        known = [share for share in shares if math.isfinite(share)]
-        return picture.title.startswith("True colour"), round(max(known, default=0.0))
+    def rank(picture: Picture) -> tuple[bool, int, float]:
+        plan = by_id[picture.cube]
+        share = valid_percent(plan, receipts.get(plan.id)) or 0.0
+        return picture.title.startswith("True colour"), round(share), -_cloud_cover(plan)
 
     return max(pictures, key=rank, default=None)
+
+
+def _cloud_cover(plan: CubePlan) -> float:
+    """Return the mean cloud cover that the scenes state, %; what is no number (foreign text) counts as 100."""
+    stated = [scene.properties.get("eo:cloud_cover") for scene in plan.group.scenes]
+    covers = [c if isinstance(c, int | float) and math.isfinite(c) else 100.0 for c in stated]
+    return math.fsum(covers) / len(covers)
 
 
 def _merge_software(receipts: Iterable[CubeReceipt]) -> tuple[tuple[str, str], ...]:

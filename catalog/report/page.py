@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import cache
 from typing import Any
 
@@ -23,6 +24,8 @@ _STAGES = {
     "publish": "Publish the items",
     "reconcile": "Reconcile store and catalogue",
 }
+_DAY_START = re.compile(r"T00:00(:00(\.0+)?)?(Z|\+00:00)?$")
+_DAY_END = re.compile(r"T23:59(:59(\.9+)?)?(Z|\+00:00)?$")
 _LEAST_REST_S = 0.05
 _LONGEST_LINK = 400  # characters; foreign addresses can be of any length
 
@@ -69,8 +72,9 @@ def spell_area(bbox: BoundsLonLat) -> str:
 
 
 def spell_dates(interval: str) -> str:
-    """Spell an interval ``A/B`` for people; an end may be open."""
+    """Spell an interval ``A/B`` for people: whole days as days; an end may be open."""
     start, slash, end = interval.partition("/")
+    start, end = _DAY_START.sub("", start), _DAY_END.sub("", end)
     if not slash or start == end:
         return start
     if start in {"", ".."}:

@@ -18,8 +18,8 @@ from catalog.server.connections import Connections
 from catalog.server.documents import Document, check_collection, check_item, check_items, merge_patch
 from catalog.server.filters import MAX_LIMIT, Conditions, SearchQuery, SortKey, check_query
 from catalog.server.paging import read_token, write_token
-from catalog.server.registry import read_registry
-from catalog.server.searching import ALWAYS_KNOWN, find_rows, plan_search, read_documents
+from catalog.server.registry import ALWAYS_KNOWN, read_registry
+from catalog.server.searching import find_rows, plan_search, read_documents
 from catalog.server.times import format_moment, parse_moment
 from catalog.server.values import Kind
 from catalog.server.writing import (

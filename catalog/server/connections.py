@@ -145,12 +145,13 @@ class Connections:
         try:
             yield
         except sqlite3.Error as exc:
-            raise _translate(exc, self.path) from exc
+            raise translate_error(exc, self.path) from exc
         except OSError as exc:
             raise ConfigError(f"catalogue {self.path} cannot be opened: {exc}", path=str(self.path)) from exc
 
 
-def _translate(exc: sqlite3.Error, path: Path) -> AppError:
+def translate_error(exc: sqlite3.Error, path: Path) -> AppError:
+    """Say what an error of SQLite means to the caller."""
     code = (getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF
     where = {"path": str(path)}
     if code == sqlite3.SQLITE_INTERRUPT:

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from catalog.server.registry import Registry, enter_kinds, read_registry
+from catalog.server.registry import Registry, enter_always_known, enter_kinds, read_registry
 from catalog.server.texts import collection_text, item_text
 from catalog.server.values import StoredValue, encode_value
 
@@ -64,6 +64,7 @@ def derive_all(connection: sqlite3.Connection) -> None:
     for table in ("item_values", "item_texts", "collection_texts"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608
     registry = read_registry(connection)
+    enter_always_known(connection, registry)
     for batch in _read_batches(connection):
         derive_items(connection, registry, batch, new=True)
     for (text,) in connection.execute("SELECT json FROM collections").fetchall():

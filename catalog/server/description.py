@@ -69,11 +69,21 @@ def _tidy(app: FastAPI) -> dict[str, Any]:
         "properties": {"code": {"type": "string"}, "description": {"type": "string"}},
     }
     refusal = {"$ref": "#/components/schemas/Failure"}
-    for operations in described["paths"].values():
+    for path, operations in described["paths"].items():
         for operation in operations.values():
+            _name_path_parameters(path, operation)
             if operation["responses"].pop("422", None) is not None:
                 operation["responses"]["400"] = {
                     "description": "The request is malformed.",
                     "content": {"application/json": {"schema": refusal}},
                 }
     return described
+
+
+def _name_path_parameters(path: str, operation: dict[str, Any]) -> None:
+    """Name what stands in the path: a route of stac-fastapi's own does not."""
+    parameters = operation.setdefault("parameters", [])
+    named = {each["name"] for each in parameters if each["in"] == "path"}
+    for name in re.findall(r"{(\w+)", path):
+        if name not in named:
+            parameters.append({"name": name, "in": "path", "required": True, "schema": {"type": "string"}})

@@ -14,6 +14,8 @@ MAX_INDEXED = 64
 """Of these, the first so many are indexed: SQLite's query planner looks at 64 tables and indexes well."""
 
 
+ALWAYS_KNOWN = ("datetime", "start_datetime", "end_datetime", "created", "updated")
+"""Names that a filter or an order may use whether or not any item has them; all are moments."""
 _PROSE = frozenset({"description", "processing:lineage"})
 """Names whose values are sentences: free text finds them, an index over them would only cost."""
 
@@ -60,6 +62,13 @@ def read_registry(connection: sqlite3.Connection) -> Registry:
     slots = dict(connection.execute("SELECT name, slot FROM properties").fetchall())
     kinds = connection.execute("SELECT collection, name, kinds FROM property_kinds").fetchall()
     return Registry(slots=slots, kinds={(collection, name): Kind(bits) for collection, name, bits in kinds})
+
+
+def enter_always_known(connection: sqlite3.Connection, registry: Registry) -> None:
+    """Give the names that every catalogue knows their columns."""
+    for name in ALWAYS_KNOWN:
+        if name not in registry.slots:
+            registry.slots[name] = _add_column(connection, name, len(registry.slots))
 
 
 def enter_kinds(

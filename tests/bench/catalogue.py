@@ -2,9 +2,9 @@
 
     python -m tests.bench.catalogue [--items 100000] [--pgstac] [--repeats 200] [--folder DIR]
 
-Every figure is the median of seeded random searches, timed around the catalogue's own search: no HTTP. For pgSTAC it
-is the time of ``SELECT search(…)`` over a connection to a server on this machine. Loads are whole batches of 500
-(embedded) and pypgstac's own loader (pgSTAC, as much at a time as ``--batch``).
+Every figure is the median of seeded random searches, timed around the catalogue's own search: no HTTP. For
+pgSTAC it is the time of ``SELECT search(…)`` over a connection to a server on this machine. Loads are whole
+batches of 500 (embedded) and pypgstac's own loader (pgSTAC, as much at a time as ``--batch``).
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ def queries(rng: np.random.Generator) -> dict[str, Callable[[], SearchQuery]]:
         return {"op": "and", "args": [cover, {"op": "=", "args": [{"property": "platform"}, platform]}]}
 
     def meets(bounds: list[float]) -> dict[str, Any]:
-        return {"op": "s_intersects", "args": [{"property": "geometry"}, {"bbox": bounds}]}
+        west, south, east, north = bounds
+        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+        shape = {"type": "Polygon", "coordinates": [ring]}
+        return {"op": "s_intersects", "args": [{"property": "geometry"}, shape]}
 
     return {
         "newest first, no condition": lambda: SearchQuery(),
@@ -116,6 +119,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pgstac", action="store_true")
+    parser.add_argument("--pgstac-repeats", type=int, default=20)
     parser.add_argument("--batch", type=int, default=10_000)
     parser.add_argument("--folder", type=Path, default=None)
     options = parser.parse_args()
@@ -126,13 +130,13 @@ def main() -> None:
         table = measure(
             lambda query: len(catalogue.search(query).items), repeats=options.repeats, seed=options.seed
         )
+        catalogue.close()  # which brings the log into the file
         size = (Path(folder) / "catalogue.sqlite").stat().st_size / 1e6
         print_table(f"embedded (SQLite, {size:,.0f} MB)", rate, table)
-        catalogue.close()
         if options.pgstac:
             from tests.bench.catalogue_pgstac import measure_pgstac
 
-            measure_pgstac(Path(folder), options)
+            measure_pgstac(options)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from catalog.client import EmbeddedClient, HttpClient
 from catalog.server.app import create_app, run_server, serving
 from catalog.server.conformance import COUNTED_UPSERT, extension_classes
 from catalog.server.guard import MAX_BODY_BYTES
+from catalog.server.rates import RateLimits
 from infra.errors import ConfigError
 from tests.support.schemas import validate_collection, validate_item
 
@@ -71,9 +72,13 @@ def url(catalogue_path):
             }
             for n in range(25)
         )
-    with serving(
-        create_app(catalogue_path, token=TOKEN, allowed_origins=["https://browser.example.org"])
-    ) as base_url:
+    app = create_app(
+        catalogue_path,
+        token=TOKEN,
+        allowed_origins=["https://browser.example.org"],
+        limits=RateLimits(failures_per_minute=0),  # dozens of wrong tokens are sent below
+    )
+    with serving(app) as base_url:
         yield base_url
 
 
@@ -411,6 +416,7 @@ class TestWriting:
             "created": 2,
             "updated": 0,
             "unchanged": 0,
+            "results": [{"id": "a", "status": "created"}, {"id": "b", "status": "created"}],
         }
         second = send([make_item("a"), make_item("b", title="new"), make_item("c")]).json()
         assert (second["created"], second["updated"], second["unchanged"]) == (1, 1, 1)

@@ -11,6 +11,7 @@ import pytest
 
 from catalog.client import EmbeddedClient, HttpClient, RetryPolicy, SearchQuery, UpsertResult, open_catalogue
 from catalog.server.app import create_app, serving
+from catalog.server.conformance import COUNTED_UPSERT
 from infra.errors import AppError, ConfigError, DataError, InputError, NotFoundError, TransientError
 
 TOKEN = "tok-3n-secret"
@@ -121,6 +122,7 @@ class Script:
         self.answers = []
         self.default = (200, {}, {})
         self.asked = []
+        self.api = None
 
     def __enter__(self):
         script = self
@@ -130,7 +132,12 @@ class Script:
                 length = int(self.headers.get("Content-Length", 0))
                 body = json.loads(self.rfile.read(length) or b"null")
                 script.asked.append((self.command, self.path, body))
-                status, headers, content = script.answers.pop(0) if script.answers else script.default
+                if script.answers:
+                    status, headers, content = script.answers.pop(0)
+                elif script.api:
+                    status, headers, content = 200, {}, script.api(self.path, body)
+                else:
+                    status, headers, content = script.default
                 content = content(body, self.headers) if callable(content) else content
                 data = content if isinstance(content, bytes) else json.dumps(content).encode()
                 self.send_response(status)
@@ -155,6 +162,28 @@ class Script:
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
+
+
+class Holder:
+    """Stand in for a STAC API that keeps items, with or without counting them, and may lose one."""
+
+    def __init__(self, *, counts, loses=None):
+        self.counts = counts
+        self.loses = loses
+        self.held = {}
+        self.received = []
+
+    def __call__(self, path, body):
+        if path == "/conformance":
+            return {"conformsTo": [COUNTED_UPSERT] if self.counts else []}
+        if path == "/search":
+            return {"features": [self.held[name] for name in body["ids"] if name in self.held]}
+        assert path == "/collections/scenes/bulk_items", path
+        self.received.append(len(body["items"]))
+        self.held |= {name: item for name, item in body["items"].items() if name != self.loses}
+        if self.counts:
+            return {"created": len(body["items"]), "updated": 0, "unchanged": 0}
+        return "Successfully upserted some items."
 
 
 @pytest.fixture
@@ -242,26 +271,58 @@ class TestWrites:
         assert [method for method, _, _ in script.asked] == ["PUT", "POST", "PUT"]
 
     def test_batches_of_five_hundred(self, script, scripted):
-        script.default = (
-            200,
-            {},
-            lambda body, _: {"created": len(body["items"]), "updated": 0, "unchanged": 0},
-        )
+        script.api = Holder(counts=True)
         assert scripted.upsert_items(make_item(f"i{n}") for n in range(1100)) == UpsertResult(created=1100)
-        assert [len(body["items"]) for _, _, body in script.asked] == [500, 500, 100]
+        assert script.api.received == [500, 500, 100]
 
     def test_a_batch_that_is_too_large_is_halved(self, script, scripted):
-        def count(body, _):
-            return {"created": len(body["items"]), "updated": 0, "unchanged": 0}
-
-        script.answers = [(413, {}, {}), (413, {}, {}), (200, {}, count)]
-        script.default = (200, {}, count)
+        script.api = Holder(counts=True)
+        script.answers = [(200, {}, {"conformsTo": [COUNTED_UPSERT]}), (413, {}, {}), (413, {}, {})]
         assert scripted.upsert_items(make_item(f"i{n}") for n in range(8)) == UpsertResult(created=8)
-        assert [len(body["items"]) for _, _, body in script.asked] == [8, 4, 2, 2, 4]
+        sent = [len(body["items"]) for _, path, body in script.asked if path.endswith("/bulk_items")]
+        assert sent == [8, 4, 2, 2, 4]
 
-    def test_a_server_that_tells_no_counts(self, script, scripted):
-        script.default = (200, {}, b'"Successfully upserted 1 items."')
-        assert scripted.upsert_items([make_item("a")]) == UpsertResult(updated=1)
+    def test_one_item_that_is_too_large_is_told(self, script, scripted):
+        script.answers = [(200, {}, {"conformsTo": [COUNTED_UPSERT]})]
+        script.default = (413, {}, {})
+        with pytest.raises(InputError, match="too large"):
+            scripted.upsert_items([make_item("a")])
+
+    def test_a_server_that_does_not_compare(self, script, scripted):
+        """Only what differs is sent to it, with ``created`` as it was."""
+        script.api = Holder(counts=False)
+        items = [make_item(f"i{n}", gsd=10.0) for n in range(5)]
+        assert scripted.upsert_items(items) == UpsertResult(created=5)
+        stored = {name: item["properties"] for name, item in script.api.held.items()}
+        items[3]["properties"]["gsd"] = 20
+        items.append(make_item("i9"))
+        told = UpsertResult(created=1, updated=1, unchanged=4)
+        assert scripted.upsert_items([make_item("i3"), *items]) == told
+        assert script.api.received == [5, 2]
+        assert scripted.upsert_items(items) == UpsertResult(unchanged=6)
+        assert script.api.received == [5, 2], "nothing was sent the third time"
+        now = {name: item["properties"] for name, item in script.api.held.items()}
+        assert now["i3"]["created"] == stored["i3"]["created"]
+        assert now["i3"]["updated"] > stored["i3"]["updated"]
+        assert now["i0"] == stored["i0"]
+
+    @pytest.mark.parametrize("counts", [True, False])
+    def test_a_server_that_loses_an_item(self, script, scripted, counts):
+        script.api = Holder(counts=counts, loses="i1")
+        with pytest.raises(TransientError, match=r"does not hold 1 of them, e\.g\. 'i1'"):
+            scripted.upsert_items(make_item(f"i{n}") for n in range(3))
+
+    def test_a_server_that_writes_some_and_says_so_softly(self, script, scripted):
+        script.answers = [(200, {}, {"conformsTo": []}), (200, {}, {"features": []})]
+        script.default = (200, {}, {"success": 1, "errors": [{"id": "b", "msg": "no colons"}]})
+        with pytest.raises(InputError, match=r"refused 1 of 2 items for 'scenes', .*no colons"):
+            scripted.upsert_items([make_item("a"), make_item("b")])
+
+    def test_a_server_that_counts_wrongly(self, script, scripted):
+        script.answers = [(200, {}, {"conformsTo": [COUNTED_UPSERT]})]
+        script.default = (200, {}, {"created": 1, "updated": 0, "unchanged": 0})
+        with pytest.raises(DataError, match="counts 1 items where 2 were sent"):
+            scripted.upsert_items([make_item("a"), make_item("b")])
 
     def test_ids_are_quoted_in_addresses(self, script, scripted):
         scripted.upsert_collection(make_collection("a b?c#d%ä"))
@@ -269,6 +330,20 @@ class TestWrites:
 
 
 class TestSearch:
+    def test_collections_page_by_page(self, script, scripted):
+        elsewhere = {"rel": "next", "href": "http://evil.example.org/collections?offset=2&limit=2"}
+        script.answers = [
+            (200, {}, {"collections": [{"id": "a"}, {"id": "b"}], "links": [elsewhere]}),
+            (200, {}, {"collections": [{"id": "c"}], "links": []}),
+        ]
+        assert [each["id"] for each in scripted.collections()] == ["a", "b", "c"]
+        assert [path for _, path, _ in script.asked] == ["/collections", "/collections?offset=2&limit=2"]
+
+    def test_collections_that_go_in_circles(self, script, scripted):
+        again = {"rel": "next", "href": f"{script.url}/collections?offset=0"}
+        script.default = (200, {}, {"collections": [{"id": "a"}], "links": [again]})
+        assert [each["id"] for each in scripted.collections()] == ["a"]
+
     def test_next_links_lead_nowhere_else(self, script, scripted):
         elsewhere = {"rel": "next", "href": "http://evil.example.org/search", "method": "POST"}
         script.answers = [

@@ -242,8 +242,8 @@ def read_properties(connection):
     return found
 
 
-def find(connection, pushdown, documents, matches):
-    """Carry a pushed-down filter out as a search would."""
+def find(connection, pushdown, documents):
+    """Give what SQL and the region leave over."""
     joined = "items CROSS JOIN item_values AS v ON v.rowid = items.rowid" if pushdown.uses_values else "items"
     sql = f"SELECT items.rowid FROM {joined} WHERE {pushdown.sql}"
     found = {rowid for (rowid,) in connection.execute(sql, pushdown.parameters).fetchall()}
@@ -254,7 +254,7 @@ def find(connection, pushdown, documents, matches):
         region = read_search_geometry(pushdown.region)
         shapes = {rowid: item_shape(documents[rowid]) for rowid in found}
         found = {rowid for rowid in found if shapes[rowid] is not None and region.intersects(shapes[rowid])}
-    return found if pushdown.exact else {rowid for rowid in found if matches(documents[rowid])}
+    return found
 
 
 def test_sql_and_documents_agree(catalogue):
@@ -268,11 +268,13 @@ def test_sql_and_documents_agree(catalogue):
     for number in range(EXPRESSIONS):
         written = make_filter(draw, draw.randint(0, 4))
         expression = parse_filter(written)
-        if number % 2:
+        if number % 4 == 0:
             assert parse_filter(read_filter_text(spell(written))) == expression, spell(written)
         pushdown, matches = push_down(expression, properties), compile_filter(expression)
+        # checked where SQL leaves something over, so equal to this when nothing is lost on the way
         truth = {rowid for rowid, document in documents.items() if matches(document)}
-        assert find(connection, pushdown, documents, matches) == truth, (written, pushdown)
+        found = find(connection, pushdown, documents)
+        assert (found == truth) if pushdown.exact else (found >= truth), (written, pushdown)
         share = "none" if not truth else "all" if len(truth) == len(documents) else "some"
         seen.update([("exact", pushdown.exact), ("narrows", pushdown.sql != "TRUE"), share])
         seen.update([("probes", len(pushdown.probes) > 0), ("region", pushdown.region is not None)])

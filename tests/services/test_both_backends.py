@@ -128,7 +128,8 @@ def make_scene(n):
     properties = {
         "eo:cloud_cover": float(n),
         "platform": "sentinel-2a" if n % 2 else "sentinel-2b",
-        "title": f"Scene {n}: {WORDS[n % 3]}",
+        "title": f"Scene {n}",
+        "description": f"Seen from above: {WORDS[n % 3]}.",
     }
     if n >= 20:
         properties["proj:code"] = "EPSG:32633"

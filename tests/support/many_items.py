@@ -81,7 +81,9 @@ def _ring(rng: np.random.Generator) -> list[list[float]]:
     return [[round(lon + x * 1.6, 6), round(lat + y, 6)] for x, y in (corners @ turn).tolist()]
 
 
-def _properties(collection: str, platform: str, moment: dt.datetime, rng: np.random.Generator) -> dict[str, Any]:
+def _properties(
+    collection: str, platform: str, moment: dt.datetime, rng: np.random.Generator
+) -> dict[str, Any]:
     place, thing = str(rng.choice(PLACES)), str(rng.choice(THINGS))
     rare = f" Beside a {rng.choice(RARE)}." if rng.random() < 0.001 else ""
     properties: dict[str, Any] = {
@@ -122,4 +124,6 @@ def _assets(item_id: str, rng: np.random.Generator) -> dict[str, Any]:
         }
         for band in _BANDS
     }
-    return assets | {"thumbnail": {"href": f"{root}/thumbnail.png", "type": "image/png", "roles": ["thumbnail"]}}
+    return assets | {
+        "thumbnail": {"href": f"{root}/thumbnail.png", "type": "image/png", "roles": ["thumbnail"]}
+    }

@@ -97,15 +97,15 @@ def _validator(url: str) -> Draft7Validator:
 
 
 def _retrieve(uri: str) -> Resource[Any]:
-    path = _locate(urldefrag(uri).url)
+    path = locate_schema(urldefrag(uri).url)
     if not path.is_file():
         raise NoSuchResource(ref=uri)
     contents = json.loads(path.read_text(encoding="utf-8"))
     return Resource.from_contents(contents, default_specification=DRAFT7)
 
 
-def _locate(url: str) -> Path:
-    """Find the local copy of a schema."""
+def locate_schema(url: str) -> Path:
+    """Find the local copy of a schema; the path may be absent."""
     parts = urlsplit(url)
     path = parts.path.lstrip("/")
     if parts.netloc == "schemas.stacspec.org" and path.startswith("v1.1.0/"):

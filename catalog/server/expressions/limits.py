@@ -22,7 +22,7 @@ MAX_COORDINATES = 50_000
 
 _TOKEN = re.compile(
     r"""(?P<quoted>'(?:[^']|'')*'?)|(?P<name>"(?:[^"]|"")*"?)|(?P<word>[^\W\d][\w.:]*)|(?P<number>\d[\w.]*)"""
-    r"""|(?P<sign><>|[<>!]=|[-+*/%^=<>])|(?P<open>[(])|(?P<close>[)])|(?P<other>\S)"""
+    r"""|(?P<sign><>|[<>!]=|[-+*/%^=<>])|(?P<open>[(])|(?P<close>[)])|(?P<comma>,)|(?P<other>\S)"""
 )
 _COUNTED = frozenset({"word", "sign", "name", "other"})
 _KEYWORDS = frozenset({"and", "or", "not", "in", "between", "like", "is", "null", "div", "true", "false"})

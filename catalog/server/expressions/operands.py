@@ -111,6 +111,8 @@ def read_array(node: object, *, of: str) -> Name | Array:
         name = read_name(node, of=of)
         if name.name not in ITEM_NAMES:
             return name
+    elif isinstance(node, dict) and ("timestamp" in node or "date" in node):
+        return Array((_read_moment(node),))  # cql2 reads "(DATE('2024-05-01'))" as a date in parentheses
     raise InputError(f"filter: {of} takes arrays: {shorten(node)} is neither a list nor a property")
 
 

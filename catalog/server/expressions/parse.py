@@ -146,6 +146,10 @@ def _read_comparison(node: _Node) -> Comparison:
 
 
 def _read_between(node: _Node) -> Between:
+    args = node.get("args")
+    # drafts of CQL2, and clients to this day, put the two ends into a list
+    if isinstance(args, list | tuple) and len(args) == 2 and isinstance(args[1], list | tuple):
+        node = {**node, "args": [args[0], *args[1]]}
     args = read_arguments(node, least=3, most=3)
     operand, low, high = (read_operand(arg, of="between") for arg in args)
     return Between(operand, low, high)
