@@ -6,11 +6,12 @@ LOCK := requirements.lock
 ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: demo test check chaos bench install lock clean help
+.PHONY: demo test check services chaos bench install lock clean help
 
 help:
 	@echo "make demo   map the sample world and serve it (ARGS=--no-serve ends at once)"
 	@echo "make test   lint, types, contracts and the default test suite"
+	@echo "make services  the tests that need PostgreSQL with PostGIS, Node or Chromium"
 	@echo "make chaos  kill -9 at 20 seeded moments (about 15 minutes)"
 	@echo "make bench  ingest speed beside plain rasterio, odc-stac and stackstac"
 	@echo "make clean  remove the virtual environment"
@@ -36,6 +37,9 @@ check: install
 
 test: check
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+services: install
+	$(BIN)/pytest -m services tests/services $(PYTEST_ARGS)
 
 chaos: install
 	$(BIN)/pytest -m "not bench" tests/e2e/test_chaos.py $(PYTEST_ARGS)

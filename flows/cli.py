@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import typer
 from typer._click.exceptions import UsageError  # typer carries its own click and exports no such name
 
+from flows.commands import catalogue
 from flows.commands.browse import browse
 from flows.commands.demo import demo
 from flows.commands.doctor import doctor
@@ -42,6 +43,7 @@ app.command("serve")(serve)
 app.command("browse")(browse)
 app.command("items")(items)
 app.command("export")(export)
+app.add_typer(catalogue.app, name="catalogue")
 app.command("gc")(gc)
 app.command("stac")(stac)
 app.command("doctor")(doctor)

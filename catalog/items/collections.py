@@ -70,7 +70,7 @@ COLLECTION_IDS = tuple(_TABLE)
 def collection_document(collection_id: str) -> dict[str, Any]:
     """Build a collection as a STAC 1.1 document.
 
-    The extent is the whole world at any time, until the server narrows it to what is there; links are the
+    The extent is the whole world at any time, which a catalogue narrows to the items it holds; links are the
     server's as well.
 
     Raises:

@@ -84,7 +84,7 @@ def create_pgstac_app(
     api = StacApi(
         settings=settings,
         app=_bare_app(settings, database, catalogue),
-        client=ReadClient(
+        client=ReadClient(  # type: ignore[call-arg] # attrs of the untyped parent
             addresses=addresses,
             pgstac_search_model=search,
             landing_page_id="terraloom",
@@ -103,7 +103,7 @@ def create_pgstac_app(
         description=DESCRIPTION,
         search_get_request_model=create_get_request_model(found.search),
         search_post_request_model=search,
-        items_get_request_model=create_request_model(
+        items_get_request_model=create_request_model(  # type: ignore[arg-type]
             model_name="ItemsParameters",
             base_model=ItemCollectionUri,
             extensions=found.item_collection,
@@ -111,7 +111,7 @@ def create_pgstac_app(
         ),
         collections_get_request_model=found.collection_search.GET,
         middlewares=make_middlewares(token, allowed_origins, limits),
-        health_check=check_health,
+        health_check=check_health,  # type: ignore[arg-type]
     )
     app: FastAPI = api.app
     describe_itself(app)

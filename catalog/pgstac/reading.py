@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import asyncpg
 import attr
-from buildpg import asyncpg as buildpg_asyncpg
 from fastapi import FastAPI, Request, Response
 from pydantic import SecretStr
 from stac_fastapi.pgstac.core import CoreCrudClient
@@ -32,7 +31,13 @@ _STATUS = (
     (errors.ConflictError, 409, "Conflict"),
     (errors.InvalidQueryParameter, 400, "InvalidParameterValue"),
 )
-_GONE = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
+_GONE = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what the driver says of a connection that ended before it could notice
+    asyncpg.OperatorInterventionError,
+)
 _BUSY = (TimeoutError, asyncpg.InsufficientResourcesError)
 _ASKED_WRONGLY = (
     asyncpg.DataError,
@@ -71,7 +76,7 @@ class ReadClient(CoreCrudClient):  # type: ignore[misc]
 
 async def open_readers(app: FastAPI, database: SecretStr) -> None:
     """Open the pool that searches read from, and put it where pgSTAC's API looks for it."""
-    app.state.readpool = await buildpg_asyncpg.create_pool(
+    app.state.readpool = await asyncpg.create_pool(
         database.get_secret_value(),
         min_size=1,
         max_size=_POOL_SIZE,

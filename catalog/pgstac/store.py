@@ -17,7 +17,7 @@ from catalog.server.documents import (
     Document,
     ItemRow,
     check_collection,
-    check_item,
+    check_items,
     merge_patch,
     spell,
     stamp,
@@ -133,7 +133,7 @@ class PgstacCatalogue:
             ConflictError: an item exists (``insert``).
             InternalError: the database took the items and does not hold them.
         """
-        rows = {(row.collection, row.id): row for row in map(_check_item, items)}
+        rows = {(row.collection, row.id): row for row in _check_items(list(items))}
         if not rows:
             return UpsertResult()
         with self._connections.write() as connection:
@@ -147,7 +147,7 @@ class PgstacCatalogue:
             InputError: the outcome is malformed or has another id.
         """
         with self._connections.write() as connection:
-            row = _check_item(merge_patch(_read_item(connection, collection, item_id), dict(patch)))
+            (row,) = _check_items([merge_patch(_read_item(connection, collection, item_id), dict(patch))])
             _require_same_id((collection, item_id), (row.collection, row.id))
             self._write(connection, [row], "replace")
 
@@ -206,11 +206,12 @@ class PgstacCatalogue:
         return stamp(row.document, created=created, now_us=now_us)
 
 
-def _check_item(item: object) -> ItemRow:
-    row = check_item(item)
-    if row.footprint is None:
-        raise InputError(f"item '{row.id}' has no geometry: a catalogue in pgSTAC needs one", id=row.id)
-    return row
+def _check_items(items: Sequence[object]) -> list[ItemRow]:
+    rows = check_items(items)
+    for row in rows:
+        if row.footprint is None:
+            raise InputError(f"item '{row.id}' has no geometry: a catalogue in pgSTAC needs one", id=row.id)
+    return rows
 
 
 def _compare(row: ItemRow, held: Document | None, mode: WriteMode) -> str:

@@ -167,7 +167,7 @@ def _choose_backdrop(
 
 
 def _cloud_cover(plan: CubePlan) -> float:
-    """Return the mean cloud cover that the scenes state, %; what is no number (foreign text) counts as 100."""
+    """Return the mean cloud cover that the scenes state, %; anything but a number counts as 100."""
     stated = [scene.properties.get("eo:cloud_cover") for scene in plan.group.scenes]
     covers = [c if isinstance(c, int | float) and math.isfinite(c) else 100.0 for c in stated]
     return math.fsum(covers) / len(covers)

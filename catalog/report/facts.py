@@ -112,7 +112,8 @@ class RunRecord:
     def verdict(self) -> str:
         """The first line: how it went."""
         bad = self.count("quarantined")
-        counts = f"{self.catalogued} of {self.planned} cubes catalogued, {bad} quarantined"
+        cubes = "cube" if self.planned == 1 else "cubes"
+        counts = f"{self.catalogued} of {self.planned} {cubes} catalogued, {bad} quarantined"
         if self.failure is not None:
             return f"Failed: {self.failure} ({counts})"
         return counts if self.planned else "No scene matches the request: nothing to do"

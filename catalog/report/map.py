@@ -61,7 +61,8 @@ def _open_svg(facts: MapFacts, frame: Frame) -> ET.Element:
     svg = ET.Element(
         "svg",
         {
-            "class": "map",
+            # Many outlines filled one over another would tint the picture underneath.
+            "class": "map pictured" if facts.picture else "map",
             "viewBox": f"0 0 {WIDTH:.0f} {frame.height:.0f}",
             "role": "img",
             "aria-labelledby": "map-title map-description",

@@ -10,6 +10,7 @@ from catalog.server.footprints import BoundsXyxy, read_bbox
 from catalog.server.times import format_moment, parse_moment
 from infra.errors import InputError
 
+_WORLD = [-180, -90, 180, 90]
 Interval = tuple[int, int]
 """First and last microsecond since 1970."""
 
@@ -29,17 +30,31 @@ def join_bounds(held: BoundsXyxy, added: BoundsXyxy) -> BoundsXyxy:
 
 
 def widen(
-    collection: dict[str, Any], boxes: Iterable[BoundsXyxy], intervals: Iterable[Interval]
+    collection: dict[str, Any],
+    boxes: Iterable[BoundsXyxy],
+    intervals: Iterable[Interval],
+    *,
+    all_items: bool = False,
 ) -> dict[str, Any]:
-    """Return the collection with its overall bbox and interval widened to hold all of these."""
+    """Return the collection with its overall bbox and interval widened to hold all of these.
+
+    Args:
+        collection: STAC collection.
+        boxes: Bounds of items.
+        intervals: Their first and last moments.
+        all_items: True when these are all its items: a bbox of the whole world, or an interval open at both
+            ends, then gives way to theirs, because it said no more than "somewhere, some time".
+    """
     widened = copy.deepcopy(collection)
-    extent = widened["extent"]
-    for box in set(boxes):
-        extent["spatial"]["bbox"][0] = _widen_bbox(extent["spatial"]["bbox"][0], box)
+    spatial, temporal = widened["extent"]["spatial"]["bbox"], widened["extent"]["temporal"]["interval"]
+    for number, box in enumerate(sorted(set(boxes))):
+        unstated = all_items and number == 0 and spatial[0] == _WORLD
+        spatial[0] = list(box) if unstated else _widen_bbox(spatial[0], box)
     moments = [moment for interval in intervals for moment in interval]
     if moments:
-        stated = extent["temporal"]["interval"][0]
-        extent["temporal"]["interval"][0] = _widen_interval(stated, (min(moments), max(moments)))
+        ends = (min(moments), max(moments))
+        unstated = all_items and temporal[0] == [None, None]
+        temporal[0] = [format_moment(end) for end in ends] if unstated else _widen_interval(temporal[0], ends)
     return widened
 
 

@@ -95,7 +95,7 @@ def check_references(connection: sqlite3.Connection) -> Iterator[str]:
 def check_tables(connection: sqlite3.Connection) -> Iterator[str]:
     """Compare the tables that belong together row by row."""
     for line, select in _COUNTED:
-        faults = f"WITH faults (id) AS ({select}) SELECT count(*), min(id) FROM faults"  # noqa: S608
+        faults = f"WITH faults (id) AS ({select}) SELECT count(DISTINCT id), min(id) FROM faults"  # noqa: S608
         count, example = connection.execute(faults).fetchone()
         if count:
             yield line.format(n=count, id=example)

@@ -29,7 +29,6 @@ from infra.errors import InputError
 MAX_TEXT_CHARS = 160
 """Longer text is not stored beside the document; conditions on it read the document."""
 
-_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MAYBE_MOMENT = re.compile(r"\d{4}-\d\d-\d\d([Tt].*)?", re.ASCII)
 _SHIFT_US = 2**63
 StoredValue = float | str | bytes | None

@@ -133,7 +133,8 @@ def write_collection(connection: sqlite3.Connection, collection: Document) -> bo
     first_us, last_us = connection.execute(
         "SELECT min(start_us), max(end_us) FROM items WHERE collection = ?", (collection["id"],)
     ).fetchone()
-    widened = widen(collection, rows, [] if first_us is None else [(first_us, last_us)])
+    moments = [] if first_us is None else [(first_us, last_us)]
+    widened = widen(collection, rows, moments, all_items=True)
     connection.execute(
         "INSERT INTO collections (id, declared, json) VALUES (:id, :declared, :json)"
         " ON CONFLICT (id) DO UPDATE SET declared = :declared, json = :json",
@@ -197,11 +198,11 @@ def _write_rows(connection: sqlite3.Connection, new: Sequence[_Stored], changed:
     registry = read_registry(connection)
     for batch, are_new in ((new, True), (changed, False)):
         derive_items(connection, registry, [(each.rowid, each.document) for each in batch], new=are_new)
+    _widen_extents(connection, [each.row for each in written])
     for collection, count in Counter(each.row.collection for each in new).items():
         connection.execute(
             "UPDATE item_counts SET items = items + ? WHERE collection = ?", (count, collection)
         )
-    _widen_extents(connection, [each.row for each in written])
 
 
 def _decisive(row: ItemRow) -> tuple[str | int | float | bytes | None, ...]:
@@ -228,7 +229,11 @@ def _widen_extents(connection: sqlite3.Connection, rows: Iterable[ItemRow]) -> N
         by_collection.setdefault(row.collection, []).append(row)
     for name, members in by_collection.items():
         collection = read_collection(connection, name)
-        widened = widen(collection, _bounds_of(members), [(row.start_us, row.end_us) for row in members])
+        (before,) = connection.execute(
+            "SELECT items FROM item_counts WHERE collection = ?", (name,)
+        ).fetchone()
+        moments = [(row.start_us, row.end_us) for row in members]
+        widened = widen(collection, _bounds_of(members), moments, all_items=before == 0)
         if widened != collection:
             text = spell(widened, where=f"collection '{name}'")
             connection.execute("UPDATE collections SET json = ? WHERE id = ?", (text, name))

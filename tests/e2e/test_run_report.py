@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from prefect import flow
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from flows.journal import Journal
 from flows.params import parse_params
@@ -76,7 +76,7 @@ def test_a_report_that_cannot_be_written_fails_nothing(prefect_url, tmp_path, ca
     def report_only(run, failure):
         return keep_report(params, places, run, Journal(), failure=failure)
 
-    with temporary_settings({PREFECT_API_URL: prefect_url}):
+    with temporary_settings({PREFECT_API_URL: prefect_url, PREFECT_LOGGING_TO_API_ENABLED: False}):
         assert report_only(RunFolder(storage, "one"), None) is None
         assert "report of run one is not written" in caplog.text
         kept = report_only(RunFolder(storage, "two"), ConfigError("no space left"))

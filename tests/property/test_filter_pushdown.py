@@ -11,10 +11,11 @@ import shapely
 from catalog.server.backend import SqliteCatalogue
 from catalog.server.expressions.evaluate import compile_filter
 from catalog.server.expressions.parse import parse_filter, read_filter_text
-from catalog.server.expressions.pushdown import Property, push_down
+from catalog.server.expressions.pushdown import push_down
 from catalog.server.expressions.spatial import item_shape
 from catalog.server.filters import SearchQuery
 from catalog.server.footprints import read_search_geometry
+from catalog.server.registry import Property
 from catalog.server.values import Kind
 
 EXPRESSIONS, SEARCHES, PAIRS = 20_000, 1_000, 4_000

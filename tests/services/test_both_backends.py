@@ -14,15 +14,19 @@ import psycopg
 import pytest
 import shapely
 from pydantic import SecretStr
+from stac_fastapi.pgstac.app import instantiate_api
+from stac_fastapi.pgstac.config import Settings
+from stac_fastapi.pgstac.models.extensions import Extensions
 
-from catalog.client import HttpClient, SearchQuery
+from catalog.client import HttpClient, SearchQuery, UpsertResult
 from catalog.items.collections import collection_document
 from catalog.pgstac.app import create_pgstac_app
 from catalog.pgstac.connections import WRITER_LOCK
+from catalog.pgstac.store import PgstacCatalogue
 from catalog.server.app import create_app, serving
 from catalog.server.filters import SortKey
 from catalog.server.guard import MAX_BODY_BYTES
-from infra.errors import ConfigError, InputError, NotFoundError
+from infra.errors import ConfigError, InputError, NotFoundError, TransientError
 from tests.support.postgres import load_items
 
 pytestmark = pytest.mark.services
@@ -574,6 +578,28 @@ class TestPgstacOnly:
         assert pgstac.client.upsert_items(items[:100]).unchanged == 100
         assert pgstac.client.upsert_items([make_item("new")]).created == 1
 
+    def test_a_database_that_drops_its_connections(self, pgstac, cluster):
+        """As when it is restarted: at worst a 503, and all is well again."""
+        pgstac.client.upsert_collection(make_collection())
+        pgstac.client.upsert_items([make_item("a")])
+        with psycopg.connect(cluster.dsn("postgres"), autocommit=True) as operator:
+            name = psycopg.conninfo.conninfo_to_dict(pgstac.dsn)["dbname"]
+            ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+            assert operator.execute(ended, (name,)).rowcount > 0
+        statuses = [pgstac.web.post("/search", json={}).status_code for _ in range(5)]
+        assert set(statuses) <= {200, 503}
+        assert statuses[-1] == 200
+        assert pgstac.client.upsert_items([make_item("a"), make_item("b")]).created == 1
+
+    def test_another_writer_that_does_not_end(self, pgstac):
+        catalogue = PgstacCatalogue(SecretStr(pgstac.dsn), wait_s=0.2)
+        with psycopg.connect(pgstac.dsn) as other:
+            other.execute("SELECT pg_advisory_xact_lock(%s)", (WRITER_LOCK,))
+            with pytest.raises(TransientError, match="lock timeout"):
+                catalogue.write_collection(make_collection(), exists=False)
+        catalogue.close()
+        assert "postgres:" not in repr(catalogue)
+
     def test_no_geometry_is_refused_in_one_line(self, pgstac):
         pgstac.client.upsert_collection(make_collection())
         with pytest.raises(InputError, match="geometry"):
@@ -583,3 +609,50 @@ class TestPgstacOnly:
         pgstac.client.upsert_collection(make_collection())
         with pytest.raises(InputError):
             pgstac.client.upsert_items([make_item("a", note="a\0b")])
+
+
+class TestForeignServer:
+    """stac-fastapi-pgstac as it is published: it neither compares, stamps nor counts."""
+
+    @pytest.fixture
+    def foreign(self, cluster, monkeypatch):
+        dsn = cluster.make_database(f"t{secrets.token_hex(6)}")
+        parts = psycopg.conninfo.conninfo_to_dict(dsn)
+        for name, part in [("USER", "user"), ("PASSWORD", "password"), ("HOST", "host"), ("PORT", "port")]:
+            monkeypatch.setenv(f"PG{name}", str(parts[part]))
+        monkeypatch.setenv("PGDATABASE", parts["dbname"])
+        settings = Settings(
+            enable_transactions_extensions=True,
+            stac_fastapi_title="x",
+            stac_fastapi_description="x",
+            stac_fastapi_landing_id="x",
+            stac_fastapi_version="1",
+        )
+        app = instantiate_api(settings=settings, extensions=Extensions(settings=settings)).app
+        with serving(app) as url, HttpClient(url) as client, httpx.Client(base_url=url) as web:
+            yield Backend("foreign", url, client, web, dsn)
+
+    def test_the_client_does_it(self, foreign):
+        client = foreign.client
+        for name in [f"c{n:02}" for n in range(12)]:
+            client.upsert_collection(make_collection(name))
+        client.upsert_collection(make_collection())
+        client.upsert_collection(make_collection(title="Again"))
+        assert len(client.collections()) == 13
+        items = [make_item(f"i{n:04}", share=0.1 + 0.2, whole=3.0) for n in range(700)]
+        assert client.upsert_items([*items, items[0]]) == UpsertResult(created=700)
+        before = {item["id"]: item for item in client.search(SearchQuery(collections=["scenes"]))}
+        assert [lasting(before[item["id"]]) for item in items] == items
+        assert client.upsert_items(items) == UpsertResult(unchanged=700)
+        items[5]["properties"]["whole"] = 4.0
+        assert client.upsert_items(items) == UpsertResult(updated=1, unchanged=699)
+        after = {item["id"]: item for item in client.search(SearchQuery(collections=["scenes"]))}
+        assert {name for name in after if after[name] != before[name]} == {"i0005"}
+        old, new = before["i0005"]["properties"], after["i0005"]["properties"]
+        assert new["created"] == old["created"]
+        assert new["updated"] > old["updated"]
+
+    def test_what_it_refuses_is_told(self, foreign):
+        foreign.client.upsert_collection(make_collection())
+        with pytest.raises(InputError, match="geometry"):
+            foreign.client.upsert_items([make_item("good"), {**make_item("a"), "geometry": None}])

@@ -1,4 +1,4 @@
-"""Exports: what goes out as stac-geoparquet or as a static catalogue comes back member for member."""
+"""Exports: what goes out as stac-geoparquet comes back member for member; and the commands for it."""
 
 import json
 import subprocess
@@ -11,11 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 import stac_geoparquet.arrow
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from catalog.client import EmbeddedClient, SearchQuery
 from catalog.exports.columns import EXACT
 from catalog.exports.geoparquet import open_geoparquet, write_geoparquet
+from catalog.server.app import create_app, serving
+from flows.cli import run
 from infra.errors import ConfigError, DataError, InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,6 +173,7 @@ class TestThereAndBack:
         assert spell(read) == spell(items)
 
     @given(items=st.lists(stac_items(), min_size=3, max_size=9))
+    @settings(max_examples=20)
     def test_over_several_batches(self, tmp_path_factory, items):
         """A later batch holds what the first has not: the columns must hold both."""
         folder = tmp_path_factory.mktemp("odd")
@@ -368,3 +372,92 @@ class TestPlaces:
         with pytest.raises(DataError, match="'bad'"):
             write_geoparquet([make_item("bad", title="\ud800")], tmp_path / "x.parquet")
         assert list(tmp_path.iterdir()) == []
+
+
+def make_collection(name="scenes", **more):
+    return {
+        "type": "Collection",
+        "stac_version": "1.1.0",
+        "id": name,
+        "title": f"All {name}",
+        "description": "Scenes.",
+        "license": "CC0-1.0",
+        "links": [
+            {"rel": "license", "href": "https://example.org/licence"},
+            {"rel": "self", "href": "http://127.0.0.1:8081/collections/scenes"},
+        ],
+        "extent": {
+            "spatial": {"bbox": [[10, 50, 11, 51]]},
+            "temporal": {"interval": [["2024-01-01T00:00:00Z", None]]},
+        },
+        **more,
+    }
+
+
+class TestCommands:
+    @pytest.fixture(autouse=True)
+    def _bare(self, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+    @pytest.fixture
+    def store(self, tmp_path):
+        with EmbeddedClient(tmp_path / "store" / "catalogue.sqlite") as client:
+            client.upsert_collection(make_collection())
+            client.upsert_collection(make_collection("osm"))
+            client.upsert_items([make_item(f"i{n}", west=n + 0.5) for n in range(5)])
+            client.upsert_items([{**make_item("o", title="map"), "collection": "osm"}])
+        return tmp_path / "store"
+
+    def items_in(self, store):
+        with EmbeddedClient(store / "catalogue.sqlite") as client:
+            found = list(client.search(SearchQuery()))
+        for item in found:
+            item["properties"].pop("updated")
+        return found
+
+    def test_out_and_into_another_store(self, store, tmp_path, capsys):
+        assert run(["catalogue", "export", "all.parquet", "--store", str(store)]) == 0
+        assert "6 items" in capsys.readouterr().out
+        words = ["catalogue", "import", "all.parquet", "--store", str(tmp_path / "other")]
+        (tmp_path / "other").mkdir()
+        assert run(words) == 0
+        assert capsys.readouterr().out == "all.parquet: 6 items created, 0 updated, 0 unchanged\n"
+        assert self.items_in(tmp_path / "other") == self.items_in(store)
+        assert run(words) == 0
+        assert "0 items created, 0 updated, 6 unchanged" in capsys.readouterr().out
+
+    def test_over_an_api(self, store, tmp_path, monkeypatch):
+        """Taken out over HTTP, and put into another API: the links of the servers stay behind."""
+        target = tmp_path / "other" / "catalogue.sqlite"
+        with serving(create_app(store / "catalogue.sqlite", token=None)) as url:
+            monkeypatch.setenv("TERRALOOM_CATALOGUE__URI", url)
+            assert run(["catalogue", "export", "all.parquet"]) == 0
+        with serving(create_app(target, token="s3cret")) as url:
+            monkeypatch.setenv("TERRALOOM_CATALOGUE__URI", url)
+            monkeypatch.setenv("TERRALOOM_CATALOGUE__TOKEN", "s3cret")
+            assert run(["catalogue", "import", "all.parquet"]) == 0
+        assert self.items_in(tmp_path / "other") == self.items_in(store)
+
+    def test_one_collection(self, store, tmp_path, capsys):
+        words = ["--store", str(store), "--collections", "osm"]
+        assert run(["catalogue", "export", "osm.parquet", *words]) == 0
+        assert [item["id"] for item in open_geoparquet(tmp_path / "osm.parquet").items()] == ["o"]
+        assert run(["catalogue", "static", "tree", *words]) == 0
+        assert sorted(path.relative_to("tree").as_posix() for path in Path("tree").rglob("*.json")) == [
+            "catalog.json",
+            "osm/collection.json",
+            "osm/o/o.json",
+        ]
+        capsys.readouterr()
+        assert run(["catalogue", "export", "x.parquet", "--store", str(store), "--collections", "none"]) == 2
+        assert "there are: osm, scenes" in capsys.readouterr().err
+
+    def test_items_of_a_collection_that_nobody_knows(self, store, tmp_path, capsys):
+        write_geoparquet([{**make_item("x"), "collection": "unheard-of"}], tmp_path / "x.parquet")
+        assert run(["catalogue", "import", "x.parquet", "--store", str(store)]) == 2
+        assert "unheard-of" in capsys.readouterr().err
+
+    def test_a_wrong_choice_of_assets(self, store, capsys):
+        assert run(["catalogue", "static", "tree", "--store", str(store), "--assets", "steal"]) == 2
+        assert "'steal'" in capsys.readouterr().err

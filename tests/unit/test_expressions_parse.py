@@ -1,6 +1,9 @@
 """Filters that are wrong are refused in one line; nothing that a client sends can hang or end the process."""
 
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,7 @@ from catalog.server.expressions.nodes import And, Comparison, Constant, Instant,
 from catalog.server.expressions.parse import check_properties, parse_filter, read_filter_text
 from infra.errors import InputError
 
+ROOT = Path(__file__).resolve().parents[2]
 A = {"property": "a"}
 PLACE = {"property": "geometry"}
 
@@ -142,6 +146,39 @@ def test_text_made_to_exhaust_the_parser_is_refused_at_once(text):
     with pytest.raises(InputError):
         read_filter_text(text)
     assert time.perf_counter() - start < 2
+
+
+SMALL_STACK = """
+import threading
+from catalog.server.expressions.parse import parse_filter, read_filter_text
+from infra.errors import InputError
+
+def read():
+    for text in (
+        "not " * 59 + "a", "a" + "+a" * 58 + "=1", "f(" * 59 + "a" + ")" * 59,
+        "not f(" * 29 + "a" + ")" * 29,
+        " and ".join(["a"] * 500), " or ".join(["a=1"] * 250), " and ".join(["a or b"] * 250),
+        "a=" * 58 + "1",
+        "a between " * 500, "a in " * 500, "not " * 500 + "a", "f(" * 500, "a" + "^a" * 499, "a" + "=a" * 499,
+    ):
+        try:
+            parse_filter(read_filter_text(text))
+        except InputError:
+            pass
+    print("alive")
+
+threading.stack_size(512 * 1024)
+thread = threading.Thread(target=read)
+thread.start()
+thread.join()
+"""
+
+
+def test_what_passes_the_guards_fits_a_small_stack():
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL_STACK], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
 
 
 def test_what_passes_the_guards_is_parsed_in_bounded_time():

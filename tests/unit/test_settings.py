@@ -113,15 +113,20 @@ def test_lists_are_comma_separated_in_the_environment(tmp_path):
 
 
 def test_secrets_are_not_shown(tmp_path):
-    environ = {"TERRALOOM_SERVE__TOKEN": "hush-1", "TERRALOOM_CATALOGUE__TOKEN": "hush-2"}
+    environ = {
+        "TERRALOOM_SERVE__TOKEN": "hush-1",
+        "TERRALOOM_CATALOGUE__TOKEN": "hush-2",
+        "TERRALOOM_SERVE__DATABASE": "postgresql://ann:hush-4@db/stac",
+    }
     settings = load_settings(environ, folder=tmp_path)
     assert "hush" not in repr(settings) + str(settings) + settings.model_dump_json()
     assert settings.serve.token.get_secret_value() == "hush-1"
 
 
-def test_a_wrong_secret_is_not_shown_either(write_toml):
+@pytest.mark.parametrize("name", ["token", "database"])
+def test_a_wrong_secret_is_not_shown_either(write_toml, name):
     with pytest.raises(ConfigError) as caught:
-        load_settings({}, folder=write_toml("[serve]\ntoken = ['hush-3']"))
+        load_settings({}, folder=write_toml(f"[serve]\n{name} = ['hush-3']"))
     assert "hush" not in caught.value.message
 
 

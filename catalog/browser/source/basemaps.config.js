@@ -3,7 +3,7 @@
 
 const EDGE_PX = 512;
 const LIMIT_DEGREES = 85.0511287798;
-const STEPS_DEGREES = [30, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001];
+const STEPS_DEGREES = [90, 30, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001];
 const WANTED_PX = 90;
 
 // Columns and rows of a tile pyramid over the Web Mercator square, in degrees and back.

@@ -45,6 +45,8 @@ class Part:
     """Of a range with one end: the kind of value, and whether the end is the lower one."""
     unguarded: str = ""
     """Of such a range: ``sql`` without what keeps it within its kind."""
+    depth: int = 1
+    """How deep its parentheses nest, at most."""
 
 
 UNDECIDED, ALWAYS, NEVER = Part("TRUE", exact=False), Part("TRUE", exact=True), Part("FALSE", exact=True)

@@ -1,7 +1,8 @@
 """Refuse filters that are too long or too deep before anything recursive sees them.
 
-The ``cql2`` parser ends the process at some 20,000 nested terms, and takes time that doubles with every
-plain parenthesis that is open where the text goes wrong: 5 s at 20. Both are bounded here by counting.
+The ``cql2`` parser ends the process when nested terms use up the thread's stack (fewer than 1,000 are enough
+for 2 MB), and takes time that doubles with every plain parenthesis that is open where the text goes wrong:
+5 s at 20. Both are bounded here by counting.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ MAX_TERMS = 1_000
 """Words and operators in CQL2 text; numbers, quoted text and commas do not nest and are not counted."""
 MAX_PARSE_STEPS = 65_536
 """What a malformed text may cost, about 1 µs each."""
+MAX_NESTING = 60
+"""Operators and parentheses inside one another in CQL2 text."""
 MAX_DEPTH = 100
-"""Of objects and lists in CQL2 JSON; coordinates count as well."""
+"""Of objects and lists in CQL2 JSON, coordinates too: an operator takes two."""
 MAX_NODES = 5_000
 MAX_COORDINATES = 50_000
 
@@ -26,6 +29,8 @@ _TOKEN = re.compile(
 )
 _COUNTED = frozenset({"word", "sign", "name", "other"})
 _KEYWORDS = frozenset({"and", "or", "not", "in", "between", "like", "is", "null", "div", "true", "false"})
+_NESTING = frozenset({"not", "div", "in", "between", "like", "is"})
+"""Words that nest when they follow one another, as all signs do; a comma, ``and`` and ``or`` start afresh."""
 
 
 def check_text(text: str) -> None:
@@ -37,9 +42,11 @@ def check_text(text: str) -> None:
     size = len(text.encode(errors="surrogatepass"))
     if size > MAX_TEXT_BYTES:
         raise InputError(f"filter text has {size} bytes: at most {MAX_TEXT_BYTES} are read")
-    terms, steps = _count(text)
+    terms, steps, depth = _count(text)
     if terms > MAX_TERMS:
-        raise InputError(f"filter text has {terms} words and operators: at most {MAX_TERMS} are read")
+        raise InputError(f"filter text has more than {MAX_TERMS} words and operators: shorten it")
+    if depth > MAX_NESTING:
+        raise InputError(f"filter text nests more than {MAX_NESTING} operators or parentheses: flatten it")
     if steps > MAX_PARSE_STEPS:
         raise InputError(
             "filter text has too many terms inside nested parentheses: leave out parentheses that change"
@@ -90,26 +97,35 @@ def shorten(value: object) -> str:
     return text if len(text) <= 82 else f"{text[:80]}…"
 
 
-def _count(text: str) -> tuple[int, int]:
-    """Count terms, and the steps that a failing parse takes: each plain parenthesis doubles what is in it."""
-    terms = steps = 0
+def _count(text: str) -> tuple[int, int, int]:
+    """Count terms, steps that a failing parse takes, and how deep operators and parentheses nest at most.
+
+    Stops where a limit is passed. A plain parenthesis doubles the steps of what is in it; the parenthesis of
+    a call, which a name stands right before, is parsed once.
+    """
+    terms = steps = deepest = 0
     is_plain: list[bool] = []
-    doublings = 0
+    chains = [0]  # operators in a row, for each parenthesis that is open
     before = ""
     for match in _TOKEN.finditer(text):
-        kind, token = match.lastgroup, match[0]
+        kind, token = match.lastgroup, match[0].lower()
         if kind == "open":
             is_plain.append(not before)
-            doublings += not before
+            chains.append(1)
         elif kind == "close" and is_plain:
-            doublings -= is_plain.pop()
+            is_plain.pop()
+            chains.pop()
+        elif kind == "sign" or token in _NESTING:
+            chains[-1] += 1
+        elif kind == "comma" or token in ("and", "or"):
+            chains[-1] = min(chains[-1], 1)
         terms += kind in _COUNTED
-        steps += (1 + len(token) // 16) << doublings
-        if steps > MAX_PARSE_STEPS or len(is_plain) > MAX_TERMS:
-            return terms, MAX_PARSE_STEPS + 1
-        # a name right before a parenthesis makes it a call, which is parsed once
-        before = token if kind == "word" and token.lower() not in _KEYWORDS else ""
-    return terms, steps
+        steps += (1 + len(token) // 16) << sum(is_plain)
+        deepest = max(deepest, sum(chains))
+        if steps > MAX_PARSE_STEPS or deepest > MAX_NESTING or terms > MAX_TERMS:
+            break
+        before = token if kind == "word" and token not in _KEYWORDS else ""
+    return terms, steps, deepest
 
 
 def _check_spelling(text: str) -> None:

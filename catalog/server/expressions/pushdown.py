@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shapely.geometry.base import BaseGeometry
@@ -53,23 +53,13 @@ from catalog.server.expressions.nodes import (
     Spatial,
 )
 from catalog.server.expressions.spatial import boxes_of, to_geojson
+from catalog.server.registry import Property
 from catalog.server.values import NESTED, Kind
 
 _NEGATED: Mapping[Order, Order] = {"=": "<>", "<>": "=", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
-_WIDTH = 8
-"""Members joined at one level: SQLite allows 1,000 levels, and a long AND is as deep as it is long."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Property:
-    """Say what the database knows of one property, over all collections."""
-
-    slot: int | None
-    """Its values are in column ``p<slot>`` of ``item_values``; None: they are kept in the documents only."""
-    indexed: bool
-    """True when there is an index ``item_values_by_p<slot>``."""
-    kinds: Kind
-    """Every kind its values ever had."""
+_WIDTH, _MAX_DEPTH = 8, 12
+"""Members joined at one level, and levels of parentheses: SQLite's parser takes some 16, and its expressions
+may be 1,000 deep, where a long AND is as deep as it is long. What nests deeper is left to the documents."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +254,7 @@ def _push_spatial(shape: BaseGeometry, wanted: bool, scope: _Scope) -> Part:
             f" THEN items.west <= {east} AND items.east >= {west}"
             f" ELSE items.west <= {east} OR items.east >= {west} END)"
         )
-    return Part(f"({' OR '.join(meets)})", exact=False)
+    return Part(f"({' OR '.join(meets)})", exact=False, depth=2)
 
 
 def _is_constant(operand: Operand) -> bool:
@@ -277,10 +267,14 @@ def _is_constant(operand: Operand) -> bool:
 
 
 def _join_all(parts: Sequence[Part]) -> Part:
-    kept = list(dict.fromkeys(part.sql for part in close_ranges(parts) if part.sql != "TRUE"))
-    if "FALSE" in kept:
+    kept = [part for part in close_ranges(parts) if part.sql != "TRUE"]
+    if any(part.sql == "FALSE" for part in kept):
         return NEVER
-    return Part(_join(kept, " AND ") or "TRUE", exact=all(part.exact for part in parts))
+    return _join(kept, " AND ", exact=all(part.exact for part in parts)) if kept else _all_true(parts)
+
+
+def _all_true(parts: Sequence[Part]) -> Part:
+    return ALWAYS if all(part.exact for part in parts) else UNDECIDED
 
 
 def _join_any(parts: Sequence[Part]) -> Part:
@@ -289,11 +283,17 @@ def _join_any(parts: Sequence[Part]) -> Part:
     kept = [part for part in parts if part.sql != "FALSE"]
     if any(part.sql == "TRUE" for part in kept):
         return UNDECIDED
-    sql = _join([f"({part.sql})" for part in kept], " OR ")
-    return Part(f"({sql})", exact=all(part.exact for part in kept)) if kept else NEVER
+    if len(kept) < 2:
+        return kept[0] if kept else NEVER
+    joined = _join(kept, " OR ", exact=all(part.exact for part in kept))
+    if joined.depth >= _MAX_DEPTH:
+        return UNDECIDED
+    return replace(joined, sql=f"({joined.sql})", depth=joined.depth + 1)
 
 
-def _join(clauses: list[str], word: str) -> str:
+def _join(parts: Sequence[Part], word: str, *, exact: bool) -> Part:
+    clauses, depth = [part.sql for part in parts], max(part.depth for part in parts)
     while len(clauses) > _WIDTH:
         clauses = [f"({word.join(clauses[at : at + _WIDTH])})" for at in range(0, len(clauses), _WIDTH)]
-    return word.join(clauses)
+        depth += 1
+    return Part(word.join(clauses), exact=exact, depth=depth)
