@@ -56,7 +56,7 @@ class ServeSettings(_Frozen):
     token: SecretStr | None = None
     """Bearer token for writes; None refuses every write over HTTP."""
     database: SecretStr | None = None
-    """``postgresql://user:password@host/name`` of a pgSTAC database; None serves the store's own catalogue."""
+    """``postgresql://user:password@host/name`` of a pgSTAC database; None serves the store's catalogue."""
     allowed_origins: tuple[str, ...] = ()
     """Browser origins that may read across sites (CORS)."""
     writes_per_minute: int = Field(default=600, ge=0)

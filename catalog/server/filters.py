@@ -157,23 +157,21 @@ def check_query(query: SearchQuery) -> Conditions:
     )
 
 
-def region_of(geometry: Mapping[str, Any]) -> Region:
-    """Make the region of a GeoJSON geometry, or of ``{"bbox": […]}`` as CQL2 spells boxes.
+def region_of(geometry: dict[str, Any]) -> Region:
+    """Make the region of a GeoJSON geometry.
 
     Raises:
         InputError: malformed.
     """
-    if "bbox" in geometry:
-        bounds, elevation = read_bbox(geometry["bbox"], where="bbox")
-        boxes = split_bounds(bounds)
-        return Region(boxes=tuple(boxes), elevation=elevation, shape=search_shape(boxes), is_box=True)
     shape = read_search_geometry(geometry)
     return Region(boxes=(shape.bounds,), elevation=None, shape=shape, is_box=is_box(shape))
 
 
 def _read_region(query: SearchQuery) -> Region | None:
     if query.bbox is not None:
-        return region_of({"bbox": query.bbox})
+        bounds, elevation = read_bbox(query.bbox, where="bbox")
+        boxes = split_bounds(bounds)
+        return Region(boxes=tuple(boxes), elevation=elevation, shape=search_shape(boxes), is_box=True)
     return None if query.intersects is None else region_of(query.intersects)
 
 

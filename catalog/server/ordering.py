@@ -1,8 +1,8 @@
 """Spell the order of answers in SQL, and where in it a page starts.
 
 Newest first is the default: ``start_us``, collection, id, all descending. A search may name its own keys;
-then the row id decides between equals. Both are total orders that an update of another item does not touch, so a
-page that starts after the last key seen (keyset paging) neither repeats nor skips an item while others are
+then the row id decides between equals. Both are total orders that an update of another item does not touch, so
+a page that starts after the last key seen (keyset paging) neither repeats nor skips an item while others are
 written.
 
 Items without a value come last, whatever the direction. SQLite cannot walk an index in that order, so a
@@ -13,7 +13,7 @@ Text of more than ``values.MAX_TEXT_CHARS`` characters sorts after all shorter t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from catalog.server.filters import SortKey
@@ -52,8 +52,8 @@ class Walk:
     def order_by(self) -> str:
         """Spell the ORDER BY list."""
         spelt = []
-        for number, term in enumerate(self.terms):
-            if number and term.nullable:
+        for term in self.terms:
+            if term.nullable:
                 spelt.append(f"{term.sql} IS NULL")
             spelt.append(f"{term.sql} {'DESC' if term.descending else 'ASC'}")
         return ", ".join(spelt)
@@ -96,9 +96,11 @@ def plan_walks(terms: Sequence[Term], after: Key | None) -> Iterator[Walk]:
         yield _walk_from(terms, after)
         return
     if after is None or after[0] is not None:
-        yield _walk_from(terms, after, f"{first.sql} IS NOT NULL")
+        yield _walk_from((replace(first, nullable=False), *terms[1:]), after, f"{first.sql} IS NOT NULL")
         after = None
-    yield _walk_from(terms[1:], None if after is None else after[1:], f"{first.sql} IS NULL")
+    # no index says which rows lack the first key in the order of the second
+    rest = tuple(replace(term, index=None) for term in terms[1:])
+    yield _walk_from(rest, None if after is None else after[1:], f"{first.sql} IS NULL")
 
 
 def _term(key: SortKey, properties: Mapping[str, Property]) -> Term:
@@ -119,7 +121,7 @@ def _walk_from(terms: Sequence[Term], after: Key | None, *clauses: str) -> Walk:
     if after is None:
         return Walk(terms=tuple(terms), clauses=clauses, parameters={})
     named = {f"after{number}": value for number, value in enumerate(after)}
-    beyond = (_bound(terms[0]), _beyond(terms)) if len(terms) > 1 else (_beyond(terms),)
+    beyond = (_beyond(terms),) if terms[0].nullable else (_bound(terms[0]), _beyond(terms))
     return Walk(terms=tuple(terms), clauses=(*clauses, *beyond), parameters=named)
 
 
@@ -130,7 +132,7 @@ def _bound(first: Term) -> str:
 
 def _beyond(terms: Sequence[Term]) -> str:
     """Spell "comes after this place": the first column that differs is beyond."""
-    if not any(term.nullable for term in terms[1:]) and len({term.descending for term in terms}) == 1:
+    if not any(term.nullable for term in terms) and len({term.descending for term in terms}) == 1:
         columns = ", ".join(term.sql for term in terms)
         marks = ", ".join(f":after{number}" for number in range(len(terms)))
         return f"({columns}) {'<' if terms[0].descending else '>'} ({marks})"
@@ -139,7 +141,7 @@ def _beyond(terms: Sequence[Term]) -> str:
     for number, term in enumerate(terms):
         sign = "<" if term.descending else ">"
         case = f"{term.sql} {sign} :after{number}"
-        if number and term.nullable:  # items without a value come after all that have one
+        if term.nullable:  # items without a value come after all that have one
             case = f"({case} OR ({term.sql} IS NULL AND :after{number} IS NOT NULL))"
         alternatives.append(" AND ".join([*equal, case]))
         equal.append(f"{term.sql} IS :after{number}")

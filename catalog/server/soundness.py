@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from catalog.server.documents import ItemRow, check_item
+from catalog.server.documents import ItemRow, check_items
 from catalog.server.registry import Registry, read_registry
 from catalog.server.values import Kind, StoredValue, encode_value
 from infra.errors import InputError
@@ -112,24 +112,30 @@ def check_documents(connection: sqlite3.Connection) -> Iterator[str]:
         f" footprint{columns} FROM items JOIN documents USING (rowid) JOIN item_values AS v USING (rowid)"
     )
     while rows := cursor.fetchmany(_BATCH_ROWS):
-        for text, *stored in rows:
+        remade = _remake([text for text, *_ in rows])
+        for made, (_, *stored) in zip(remade, rows, strict=True):
             values = {names[slot]: value for slot, value in zip(slots, stored[12:], strict=True)}
-            fault = _compare(text, stored[:12], values, registry)
+            fault = made if isinstance(made, str) else _compare(made, stored[:12], values, registry)
             if fault is not None:
                 yield f"item {stored[1]!r} of {stored[0]!r}: {fault}"
 
 
-def _compare(
-    text: str, stored: Sequence[Any], values: dict[str, StoredValue], registry: Registry
-) -> str | None:
+def _remake(texts: Sequence[str]) -> list[ItemRow | str]:
+    """Make rows from documents, or say what is wrong with one; all at once, which is quicker, while none is."""
     try:
-        document = json.loads(text)
-        row = check_item(document)
+        return [*check_items([json.loads(text) for text in texts])]
     except (ValueError, InputError, RecursionError) as exc:
-        return f"its document is malformed: {exc}"
+        if len(texts) == 1:
+            return [f"its document is malformed: {exc}"]
+    return [made for text in texts for made in _remake([text])]
+
+
+def _compare(
+    row: ItemRow, stored: Sequence[Any], values: dict[str, StoredValue], registry: Registry
+) -> str | None:
     if _decisive(row) != tuple(stored):
         return "its row is not what its document says"
-    for name, value in document["properties"].items():
+    for name, value in row.document["properties"].items():
         spelt, kind = encode_value(value)
         if registry.slots.get(name) is not None and values.pop(name) != spelt:
             return f"its value of {name!r} is not what its document says"

@@ -62,10 +62,12 @@ def missing_postgres() -> str | None:
     programs = _programs()
     if programs is None:
         return "PostgreSQL is not installed: neither initdb on PATH nor in /usr/lib/postgresql/*/bin"
-    share = subprocess.run(
-        [programs / "pg_config", "--sharedir"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    folders = [Path(share), Path("/usr/share/postgresql") / programs.parent.name]
+    folders = [programs.parent / "share", Path("/usr/share/postgresql") / programs.parent.name]
+    if (programs / "pg_config").is_file():
+        told = subprocess.run(
+            [programs / "pg_config", "--sharedir"], capture_output=True, text=True, check=True
+        )
+        folders.append(Path(told.stdout.strip()))
     if not any((folder / "extension" / "postgis.control").is_file() for folder in folders):
         return f"PostGIS is not installed for the PostgreSQL in {programs}"
     return None
