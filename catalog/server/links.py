@@ -63,9 +63,9 @@ def link_descriptions(base_url: str) -> list[Link]:
     """Link to what can be asked of a collection's items, or of all items; ``base_url`` ends with a slash."""
     return [
         make_link(QUERYABLES, f"{base_url}queryables", SCHEMA_JSON),
-        make_link(SORTABLES, f"{base_url}sortables", SCHEMA_JSON),
-        make_link("aggregate", f"{base_url}aggregate", JSON),
-        make_link("aggregations", f"{base_url}aggregations", JSON),
+        make_link(SORTABLES, f"{base_url}sortables", SCHEMA_JSON) | {"title": "What items can be sorted by"},
+        make_link("aggregate", f"{base_url}aggregate", JSON) | {"title": "Count items"},
+        make_link("aggregations", f"{base_url}aggregations", JSON) | {"title": "What can be counted"},
     ]
 
 

@@ -1,8 +1,8 @@
 """Spell the order of answers in SQL, and where in it a page starts.
 
 Newest first is the default: ``start_us``, collection, id, all descending. A search may name its own keys;
-then the row id decides between equals. Both are total orders that an update of another item does not touch, so
-a page that starts after the last key seen (keyset paging) neither repeats nor skips an item while others are
+then the row id decides between equals. Both are total orders that writing another item does not touch, so a
+page that starts after the last key seen (keyset paging) neither repeats nor skips an item while others are
 written.
 
 Items without a value come last, whatever the direction. SQLite cannot walk an index in that order, so a

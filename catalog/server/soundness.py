@@ -121,7 +121,7 @@ def check_documents(connection: sqlite3.Connection) -> Iterator[str]:
 
 
 def _remake(texts: Sequence[str]) -> list[ItemRow | str]:
-    """Make rows from documents, or say what is wrong with one; all at once, which is quicker, while none is."""
+    """Make rows from documents, all at once while that succeeds; say of each bad one what is wrong."""
     try:
         return [*check_items([json.loads(text) for text in texts])]
     except (ValueError, InputError, RecursionError) as exc:
