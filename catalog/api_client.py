@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
+from catalog.database.documents import Document, check_id, stamp
+from catalog.database.filters import SearchQuery
+from catalog.database.writing import UpsertResult
 from catalog.exchange import ConflictError, Exchange, RetryPolicy, TooLargeError
 from catalog.pgstac.sameness import is_same
 from catalog.server.conformance import COUNTED_UPSERT
-from catalog.server.documents import Document, check_id, stamp
-from catalog.server.filters import SearchQuery
-from catalog.server.writing import UpsertResult
 from infra.errors import DataError, InputError, NotFoundError, TransientError
 
 BATCH_ITEMS = 500

@@ -12,11 +12,11 @@ from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
 from catalog.api_client import PAGE_ITEMS, HttpClient, read_by_id
+from catalog.database.backend import SqliteCatalogue
+from catalog.database.documents import Document
+from catalog.database.filters import SearchQuery
+from catalog.database.writing import UpsertResult
 from catalog.exchange import RetryPolicy
-from catalog.server.backend import SqliteCatalogue
-from catalog.server.documents import Document
-from catalog.server.filters import SearchQuery
-from catalog.server.writing import UpsertResult
 from infra.errors import ConfigError
 
 __all__ = [

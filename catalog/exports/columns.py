@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from catalog.server.times import parse_moment
+from catalog.database.times import parse_moment
 from infra.errors import InputError
 
 EXACT = "terraloom:exact"

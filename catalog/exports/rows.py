@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
+from catalog.database.times import format_moment
 from catalog.exports.columns import EXACT, ITEM_COLUMNS, Sort, sort_of, to_moment
-from catalog.server.times import format_moment
 from infra.digests import canonical_json
 from infra.errors import DataError
 

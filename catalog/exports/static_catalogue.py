@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from catalog.database.documents import SERVER_RELS
 from catalog.exports.asset_files import AssetFiles
 from catalog.exports.spool import Document, Spool
-from catalog.server.documents import SERVER_RELS
 from infra.errors import InputError
 from infra.storage import Storage
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from catalog.server.documents import SERVER_RELS
+from catalog.database.documents import SERVER_RELS
 
 _STAMPS = frozenset({"created", "updated"})
 _EXACT = 1e22

@@ -10,10 +10,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from catalog.pgstac.connections import Connection, Connections
-from catalog.pgstac.sameness import is_same
-from catalog.server.backend import SearchPage
-from catalog.server.documents import (
+from catalog.database.backend import SearchPage
+from catalog.database.documents import (
     Document,
     ItemRow,
     check_collection,
@@ -22,10 +20,12 @@ from catalog.server.documents import (
     spell,
     stamp,
 )
-from catalog.server.extents import widen
-from catalog.server.filters import SearchQuery
-from catalog.server.times import parse_moment
-from catalog.server.writing import ConflictError, UpsertResult, WriteMode
+from catalog.database.extents import widen
+from catalog.database.filters import SearchQuery
+from catalog.database.times import parse_moment
+from catalog.database.writing import ConflictError, UpsertResult, WriteMode
+from catalog.pgstac.connections import Connection, Connections
+from catalog.pgstac.sameness import is_same
 from infra.digests import sha256_of_json
 from infra.errors import InputError, InternalError, NotFoundError
 

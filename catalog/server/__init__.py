@@ -1,1 +1,1 @@
-"""Serve and keep the embedded STAC catalogue: stac-fastapi over one SQLite file."""
+"""Serve a catalogue as a STAC API, with its store's files and STAC Browser beside it."""

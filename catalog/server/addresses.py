@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from catalog.database.documents import Document
 from catalog.items.collections import COLLECTION_IDS
-from catalog.server.documents import Document
 
 FILES = "files"
 _REPORT = re.compile(r"runs/[^/]+/report\.html")

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-from catalog.server.backend import SqliteCatalogue
-from catalog.server.filters import SearchQuery
+from catalog.database.backend import SqliteCatalogue
+from catalog.database.filters import SearchQuery
 from infra.errors import InputError
 
 Interval = Literal["day", "month", "year"]

@@ -23,8 +23,8 @@ from stac_fastapi.types.extension import ApiExtension
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from catalog.database.backend import SqliteCatalogue
 from catalog.server.addresses import NO_STORE, StoreAddresses
-from catalog.server.backend import SqliteCatalogue
 from catalog.server.conformance import COUNTED_UPSERT
 from catalog.server.description import describe_itself
 from catalog.server.extension_routes import ExtensionRoutes, ReadExtension

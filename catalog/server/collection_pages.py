@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from catalog.server.documents import Document
-from catalog.server.filters import MAX_LIMIT, SortKey
-from catalog.server.paging import read_token, write_token
+from catalog.database.documents import Document
+from catalog.database.filters import MAX_LIMIT, SortKey
+from catalog.database.paging import read_token, write_token
 from infra.errors import InputError
 
 _FIELDS = ("id", "title")

@@ -13,8 +13,8 @@ from stac_fastapi.types.extension import ApiExtension
 from stac_fastapi.types.requests import get_base_url
 from stac_fastapi.types.search import APIRequest
 
+from catalog.database.backend import SearchQuery, SqliteCatalogue
 from catalog.server.aggregation import Aggregation, aggregate, list_aggregations, read_interval, read_names
-from catalog.server.backend import SearchQuery, SqliteCatalogue
 from catalog.server.conformance import extension_classes
 from catalog.server.links import JSON, SCHEMA_JSON, collection_url, make_link
 from catalog.server.queryables import describe_queryables, describe_sortables

@@ -14,9 +14,9 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from catalog.database.writing import ConflictError
 from catalog.server.rates import RateLimits, TokenBuckets, is_loopback, name_address, name_token
 from catalog.server.reading import answer
-from catalog.server.writing import ConflictError
 from infra.errors import AppError, InputError, NotFoundError, TransientError
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from catalog.database.documents import SERVER_RELS, Document
 from catalog.server.addresses import NO_STORE, StoreAddresses
-from catalog.server.documents import SERVER_RELS, Document
 
 JSON = "application/json"
 GEOJSON = "application/geo+json"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from catalog.server.documents import Document
+from catalog.database.documents import Document
 from infra.errors import InputError
 
 _KEPT = ("type", "stac_version", "id", "collection")

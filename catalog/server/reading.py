@@ -14,8 +14,8 @@ from stac_fastapi.types.core import BaseCoreClient
 from stac_fastapi.types.requests import get_base_url
 from stac_fastapi.types.search import APIRequest
 
+from catalog.database.backend import SearchPage, SearchQuery, SqliteCatalogue
 from catalog.server.addresses import NO_STORE, StoreAddresses
-from catalog.server.backend import SearchPage, SearchQuery, SqliteCatalogue
 from catalog.server.collection_pages import cut_page
 from catalog.server.links import (
     GEOJSON,

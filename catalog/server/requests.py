@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from stac_fastapi.api.models import CollectionUri, ItemUri
 from stac_fastapi.types.search import APIRequest
 
-from catalog.server.expressions.parse import read_filter_text
-from catalog.server.filters import DEFAULT_LIMIT, MAX_LIMIT, SearchQuery, SortKey
+from catalog.database.expressions.parse import read_filter_text
+from catalog.database.filters import DEFAULT_LIMIT, MAX_LIMIT, SearchQuery, SortKey
 from catalog.server.projection import Projection, read_projection
 from infra.errors import InputError
 

@@ -14,9 +14,10 @@ from stac_fastapi.types.extension import ApiExtension
 from stac_fastapi.types.requests import get_base_url
 from stac_fastapi.types.search import APIRequest
 
+from catalog.database.documents import Document, check_item
+from catalog.database.filters import SearchQuery
+from catalog.database.writing import ConflictError, UpsertResult, WriteMode
 from catalog.server.addresses import NO_STORE, StoreAddresses
-from catalog.server.documents import Document, check_item
-from catalog.server.filters import SearchQuery
 from catalog.server.links import GEOJSON, JSON, collection_url, item_url, link_collection, link_item
 from catalog.server.reading import answer
 from catalog.server.requests import (
@@ -28,7 +29,6 @@ from catalog.server.requests import (
     PutItem,
 )
 from catalog.server.writable import WritableCatalogue
-from catalog.server.writing import ConflictError, UpsertResult, WriteMode
 from infra.errors import InputError
 
 _COLLECTION = "/collections/{collection_id}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from catalog.server.backend import SearchPage
-from catalog.server.documents import Document
-from catalog.server.filters import SearchQuery
-from catalog.server.writing import UpsertResult, WriteMode
+from catalog.database.backend import SearchPage
+from catalog.database.documents import Document
+from catalog.database.filters import SearchQuery
+from catalog.database.writing import UpsertResult, WriteMode
 
 
 class WritableCatalogue(Protocol):

@@ -132,7 +132,7 @@ def backup(
 
     Example: terraloom catalogue backup catalogue-2024-06-01.sqlite --store ./store
     """
-    from catalog.server.upkeep import back_up
+    from catalog.database.upkeep import back_up
 
     saved = back_up(_catalogue_file(store), file)
     sys.stdout.write(
@@ -154,7 +154,7 @@ def check(
 
     Example: terraloom catalogue check --store ./store
     """
-    from catalog.server import upkeep
+    from catalog.database import upkeep
 
     path = _catalogue_file(store)
     if repair:
@@ -214,7 +214,7 @@ def _choose(client: CatalogueClient, names: str | None) -> list[dict[str, Any]]:
 
 def _own(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return a document without the links that a server made for its own answer."""
-    from catalog.server.documents import SERVER_RELS
+    from catalog.database.documents import SERVER_RELS
 
     links = [link for link in document.get("links") or () if link.get("rel") not in SERVER_RELS]
     return {**document, "links": links}

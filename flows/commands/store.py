@@ -28,7 +28,7 @@ def items(
     Example: terraloom items --store ./store --collection scenes --search "sentinel-2"
     """
     from catalog.client import open_catalogue
-    from catalog.server.filters import SearchQuery
+    from catalog.database.filters import SearchQuery
 
     settings = load_settings(os.environ)
     uri = catalogue_uri(settings, open_storage(store or settings.store).uri, data_home=data_home(os.environ))

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from catalog.server.backend import SearchQuery, SortKey, SqliteCatalogue
+from catalog.database.backend import SearchQuery, SortKey, SqliteCatalogue
 from tests.support.many_items import COLLECTIONS, PLACES, RARE, collection_of, many_items
 
 BATCH_ITEMS = 500

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from catalog.server.filters import SearchQuery
+from catalog.database.filters import SearchQuery
 from tests.bench.catalogue import measure, print_table
 from tests.support.many_items import COLLECTIONS, collection_of, many_items
 from tests.support.postgres import load_items, missing_postgres, running_cluster

@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from catalog.client import HttpClient
-from catalog.server.backend import SearchQuery, SqliteCatalogue
+from catalog.database.backend import SearchQuery, SqliteCatalogue
 from tests.support.many_items import COLLECTIONS, collection_of, many_items
 from tests.support.processes import CommandLine, kill, stop, wait_until
 

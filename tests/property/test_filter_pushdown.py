@@ -8,15 +8,15 @@ import cql2
 import pytest
 import shapely
 
-from catalog.server.backend import SqliteCatalogue
-from catalog.server.expressions.evaluate import compile_filter
-from catalog.server.expressions.parse import parse_filter, read_filter_text
-from catalog.server.expressions.pushdown import push_down
-from catalog.server.expressions.spatial import item_shape
-from catalog.server.filters import SearchQuery
-from catalog.server.footprints import read_search_geometry
-from catalog.server.registry import Property
-from catalog.server.values import Kind
+from catalog.database.backend import SqliteCatalogue
+from catalog.database.expressions.evaluate import compile_filter
+from catalog.database.expressions.parse import parse_filter, read_filter_text
+from catalog.database.expressions.pushdown import push_down
+from catalog.database.expressions.spatial import item_shape
+from catalog.database.filters import SearchQuery
+from catalog.database.footprints import read_search_geometry
+from catalog.database.registry import Property
+from catalog.database.values import Kind
 
 EXPRESSIONS, SEARCHES, PAIRS = 20_000, 1_000, 4_000
 NUMBERS = [0, -0.0, 1, 2.5, -3, 7, 1e308, -1e308, 2**53, 0.1]

@@ -19,12 +19,12 @@ from stac_fastapi.pgstac.config import Settings
 from stac_fastapi.pgstac.models.extensions import Extensions
 
 from catalog.client import HttpClient, SearchQuery, UpsertResult
+from catalog.database.filters import SortKey
 from catalog.items.collections import collection_document
 from catalog.pgstac.app import create_pgstac_app
 from catalog.pgstac.connections import WRITER_LOCK
 from catalog.pgstac.store import PgstacCatalogue
 from catalog.server.app import create_app, serving
-from catalog.server.filters import SortKey
 from catalog.server.guard import MAX_BODY_BYTES
 from infra.errors import ConfigError, InputError, NotFoundError, TransientError
 from tests.support.postgres import load_items

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.server.backend import ConflictError, SearchQuery, SqliteCatalogue, UpsertResult
+from catalog.database.backend import ConflictError, SearchQuery, SqliteCatalogue, UpsertResult
 from infra.errors import AppError, ConfigError, DataError, InputError, NotFoundError, TransientError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -381,7 +381,7 @@ class TestSeveralWriters:
         template.write_text(json.dumps(make_item("ID")))
         script = (
             "import json, sys\n"
-            "from catalog.server.backend import SqliteCatalogue\n"
+            "from catalog.database.backend import SqliteCatalogue\n"
             "item = json.loads(open(sys.argv[2]).read())\n"
             "catalogue = SqliteCatalogue(sys.argv[1])\n"
             "for batch in range(20):\n"
@@ -417,7 +417,9 @@ class TestSeveralWriters:
         assert catalogue.count() == 3 * 200 + 10
 
     def test_two_processes_make_one_new_file(self, tmp_path):
-        script = "import sys; from catalog.server.backend import SqliteCatalogue as S; S(sys.argv[1]).close()"
+        script = (
+            "import sys; from catalog.database.backend import SqliteCatalogue as S; S(sys.argv[1]).close()"
+        )
         path = tmp_path / "new" / "catalogue.sqlite"
         processes = [
             subprocess.Popen([sys.executable, "-c", script, str(path)], cwd=ROOT, stderr=subprocess.PIPE)

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog.server.documents import check_collection, check_item, merge_patch
-from catalog.server.extents import join_bounds
-from catalog.server.filters import SearchQuery, check_query
+from catalog.database.documents import check_collection, check_item, merge_patch
+from catalog.database.extents import join_bounds
+from catalog.database.filters import SearchQuery, check_query
+from catalog.database.times import format_moment, parse_interval, parse_moment
 from catalog.server.requests import query_from_text
-from catalog.server.times import format_moment, parse_interval, parse_moment
 from infra.errors import InputError
 
 ITEM = {

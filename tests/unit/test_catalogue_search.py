@@ -7,8 +7,8 @@ import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from catalog.server import searching
-from catalog.server.backend import SearchQuery, SqliteCatalogue
+from catalog.database import searching
+from catalog.database.backend import SearchQuery, SqliteCatalogue
 from infra.errors import InputError
 
 DAY_0 = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from catalog.server import searching
-from catalog.server.backend import SearchQuery, SortKey, SqliteCatalogue
+from catalog.database import searching
+from catalog.database.backend import SearchQuery, SortKey, SqliteCatalogue
 from infra.errors import InputError
 from tests.support.many_items import COLLECTIONS, collection_of, many_items
 

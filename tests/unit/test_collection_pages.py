@@ -2,8 +2,8 @@
 
 import pytest
 
+from catalog.database.filters import SortKey
 from catalog.server.collection_pages import cut_page
-from catalog.server.filters import SortKey
 from infra.errors import InputError
 
 FOUND = [

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from catalog.server.expressions.evaluate import compile_filter, compile_test
-from catalog.server.expressions.parse import parse_filter, read_filter_text
-from catalog.server.expressions.patterns import compile_pattern
+from catalog.database.expressions.evaluate import compile_filter, compile_test
+from catalog.database.expressions.parse import parse_filter, read_filter_text
+from catalog.database.expressions.patterns import compile_pattern
 
 PROPERTIES = {
     "n": 5,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from catalog.server.expressions.limits import MAX_NODES, MAX_PARSE_STEPS, MAX_TERMS, MAX_TEXT_BYTES
-from catalog.server.expressions.nodes import And, Comparison, Constant, Instant, Literal, Moment, Name
-from catalog.server.expressions.parse import check_properties, parse_filter, read_filter_text
+from catalog.database.expressions.limits import MAX_NODES, MAX_PARSE_STEPS, MAX_TERMS, MAX_TEXT_BYTES
+from catalog.database.expressions.nodes import And, Comparison, Constant, Instant, Literal, Moment, Name
+from catalog.database.expressions.parse import check_properties, parse_filter, read_filter_text
 from infra.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,7 +150,7 @@ def test_text_made_to_exhaust_the_parser_is_refused_at_once(text):
 
 SMALL_STACK = """
 import threading
-from catalog.server.expressions.parse import parse_filter, read_filter_text
+from catalog.database.expressions.parse import parse_filter, read_filter_text
 from infra.errors import InputError
 
 def read():

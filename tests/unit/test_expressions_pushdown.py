@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from catalog.server.expressions.parse import parse_filter, read_filter_text
-from catalog.server.expressions.pushdown import push_down
-from catalog.server.registry import Property
-from catalog.server.values import MAX_TEXT_CHARS, Kind, encode_moment
+from catalog.database.expressions.parse import parse_filter, read_filter_text
+from catalog.database.expressions.pushdown import push_down
+from catalog.database.registry import Property
+from catalog.database.values import MAX_TEXT_CHARS, Kind, encode_moment
 
 EVERY = Kind(511)
 PROPERTIES = {

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import pytest
 from jsonschema import Draft202012Validator
 
+from catalog.database.values import Kind
 from catalog.server.queryables import describe_queryables, describe_sortables
-from catalog.server.values import Kind
 
 URL = "https://example.org/queryables"
 

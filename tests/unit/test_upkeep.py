@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from catalog.server.backend import SqliteCatalogue
-from catalog.server.filters import SearchQuery
-from catalog.server.upkeep import back_up, check, repair
+from catalog.database.backend import SqliteCatalogue
+from catalog.database.filters import SearchQuery
+from catalog.database.upkeep import back_up, check, repair
 from flows.cli import run
 from infra.errors import ConfigError, DataError, InputError, TransientError
 
@@ -210,7 +210,7 @@ class TestRepair:
         assert not any("spatial" in fault for fault in faults)
 
     def test_a_writer_at_work(self, catalogue, monkeypatch):
-        monkeypatch.setattr("catalog.server.upkeep._WAIT_S", 0.1)
+        monkeypatch.setattr("catalog.database.upkeep._WAIT_S", 0.1)
         with contextlib.closing(sqlite3.connect(catalogue.path, isolation_level=None)) as blocker:
             blocker.execute("BEGIN IMMEDIATE")
             with pytest.raises(TransientError, match="busy"):

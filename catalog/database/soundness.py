@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from catalog.server.documents import ItemRow, check_items
-from catalog.server.registry import Registry, read_registry
-from catalog.server.values import Kind, StoredValue, encode_value
+from catalog.database.documents import ItemRow, check_items
+from catalog.database.registry import Registry, read_registry
+from catalog.database.values import Kind, StoredValue, encode_value
 from infra.errors import InputError
 
 Check = Callable[[sqlite3.Connection], Iterator[str]]

@@ -1,7 +1,7 @@
 """Spell conditions on one stored column as SQL that an index can answer.
 
 A column of ``item_values`` holds every kind of value, each kind in a range of its own
-(:mod:`catalog.server.values`), so a comparison says which range it means. No condition is ever negated in
+(:mod:`catalog.database.values`), so a comparison says which range it means. No condition is ever negated in
 SQL: "not" is spelt by its opposite here, so that a missing value, which SQL calls NULL, is never a match.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from catalog.server.expressions.nodes import Order, Value
-from catalog.server.expressions.patterns import next_text, prefix_of, to_glob
-from catalog.server.values import FALSE, LONG_TEXT, TRUE, Kind, StoredValue, encode_moment, encode_value
+from catalog.database.expressions.nodes import Order, Value
+from catalog.database.expressions.patterns import next_text, prefix_of, to_glob
+from catalog.database.values import FALSE, LONG_TEXT, TRUE, Kind, StoredValue, encode_moment, encode_value
 
 Bind = Callable[[object], str]
 """Keeps a value as a parameter and gives the parameter's name for the SQL."""

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from catalog.server.expressions.pushdown import Pushdown
-from catalog.server.filters import Conditions, Region
-from catalog.server.ordering import Walk
-from catalog.server.times import to_days
+from catalog.database.expressions.pushdown import Pushdown
+from catalog.database.filters import Conditions, Region
+from catalog.database.ordering import Walk
+from catalog.database.times import to_days
 
 _ALL_AT_ONCE = "items.rowid IN (SELECT rowid FROM item_texts WHERE item_texts MATCH :match)"
 _EACH_BY_ITSELF = (

@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
-from catalog.server.extents import check_extent
-from catalog.server.footprints import Footprint, make_footprint
-from catalog.server.plain_polygons import plain_footprints
-from catalog.server.times import format_moment, parse_moment
+from catalog.database.extents import check_extent
+from catalog.database.footprints import Footprint, make_footprint
+from catalog.database.plain_polygons import plain_footprints
+from catalog.database.times import format_moment, parse_moment
 from infra.errors import InputError
 
 Document = dict[str, Any]

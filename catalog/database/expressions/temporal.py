@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from catalog.server.expressions.nodes import And, Comparison, Instant, Moment, Not, Order, Predicate
+from catalog.database.expressions.nodes import And, Comparison, Instant, Moment, Not, Order, Predicate
 
 Span = tuple[Moment | Instant, Moment | Instant]
 _START, _END = 0, 1

@@ -7,10 +7,10 @@ import sqlite3
 
 import shapely
 
-from catalog.server.documents import Document
-from catalog.server.filters import Conditions, Region
-from catalog.server.footprints import read_bbox, search_shape, split_bounds
-from catalog.server.times import parse_moment
+from catalog.database.documents import Document
+from catalog.database.filters import Conditions, Region
+from catalog.database.footprints import read_bbox, search_shape, split_bounds
+from catalog.database.times import parse_moment
 
 
 def select_collections(connection: sqlite3.Connection, conditions: Conditions) -> list[Document]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from catalog.server.expressions.limits import shorten
+from catalog.database.expressions.limits import shorten
 from infra.errors import InputError
 
 COMPARISONS = ("=", "<>", "<", "<=", ">", ">=")

@@ -8,10 +8,10 @@ from typing import Any
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from catalog.server.documents import Document
-from catalog.server.expressions.limits import shorten
-from catalog.server.expressions.nodes import SpatialRelation
-from catalog.server.footprints import (
+from catalog.database.documents import Document
+from catalog.database.expressions.limits import shorten
+from catalog.database.expressions.nodes import SpatialRelation
+from catalog.database.footprints import (
     BoundsXyxy,
     make_footprint,
     read_bbox,

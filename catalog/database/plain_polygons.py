@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from catalog.server.footprints import Footprint
+from catalog.database.footprints import Footprint
 
 _MAX_POINTS = 256
 

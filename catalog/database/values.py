@@ -23,7 +23,7 @@ import enum
 import math
 import re
 
-from catalog.server.times import parse_moment
+from catalog.database.times import parse_moment
 from infra.errors import InputError
 
 MAX_TEXT_CHARS = 160

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from catalog.server.derived import derive_collection, derive_items
-from catalog.server.documents import Document, ItemRow, spell, stamp
-from catalog.server.extents import widen
-from catalog.server.footprints import BoundsXyxy, Footprint
-from catalog.server.registry import read_registry
-from catalog.server.times import to_days
+from catalog.database.derived import derive_collection, derive_items
+from catalog.database.documents import Document, ItemRow, spell, stamp
+from catalog.database.extents import widen
+from catalog.database.footprints import BoundsXyxy, Footprint
+from catalog.database.registry import read_registry
+from catalog.database.times import to_days
 from infra.digests import canonical_json
 from infra.errors import InputError, NotFoundError
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import cql2
 
-from catalog.server.expressions.limits import check_json, check_text, shorten
-from catalog.server.expressions.nodes import (
+from catalog.database.expressions.limits import check_json, check_text, shorten
+from catalog.database.expressions.nodes import (
     ITEM_NAMES,
     Among,
     And,
@@ -32,14 +32,14 @@ from catalog.server.expressions.nodes import (
     Predicate,
     Spatial,
 )
-from catalog.server.expressions.operands import (
+from catalog.database.expressions.operands import (
     read_arguments,
     read_array,
     read_name,
     read_operand,
     read_span,
 )
-from catalog.server.expressions.operators import (
+from catalog.database.expressions.operators import (
     ARRAYS,
     CALCULATIONS,
     COMPARISONS,
@@ -48,9 +48,9 @@ from catalog.server.expressions.operators import (
     TEMPORAL,
     name_operator,
 )
-from catalog.server.expressions.patterns import fold_pattern
-from catalog.server.expressions.spatial import RELATIONS, read_shape
-from catalog.server.expressions.temporal import relate_spans
+from catalog.database.expressions.patterns import fold_pattern
+from catalog.database.expressions.spatial import RELATIONS, read_shape
+from catalog.database.expressions.temporal import relate_spans
 from infra.errors import InputError
 
 __all__ = ["Expression", "check_properties", "parse_filter", "read_filter_text"]

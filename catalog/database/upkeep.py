@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from catalog.server.connections import translate_error
-from catalog.server.derived import derive_all
-from catalog.server.schema import APPLICATION_ID, MIGRATIONS
-from catalog.server.soundness import CHECKS, ENTRIES
+from catalog.database.connections import translate_error
+from catalog.database.derived import derive_all
+from catalog.database.schema import APPLICATION_ID, MIGRATIONS
+from catalog.database.soundness import CHECKS, ENTRIES
 from infra.errors import ConfigError, DataError, InputError
 
 _WAIT_S = 30.0

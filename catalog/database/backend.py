@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from catalog.server.collections_search import select_collections
-from catalog.server.connections import Connections
-from catalog.server.documents import Document, check_collection, check_item, check_items, merge_patch
-from catalog.server.filters import MAX_LIMIT, Conditions, SearchQuery, SortKey, check_query
-from catalog.server.paging import read_token, write_token
-from catalog.server.registry import ALWAYS_KNOWN, read_registry
-from catalog.server.searching import find_rows, plan_search, read_documents
-from catalog.server.times import format_moment, parse_moment
-from catalog.server.values import Kind
-from catalog.server.writing import (
+from catalog.database.collections_search import select_collections
+from catalog.database.connections import Connections
+from catalog.database.documents import Document, check_collection, check_item, check_items, merge_patch
+from catalog.database.filters import MAX_LIMIT, Conditions, SearchQuery, SortKey, check_query
+from catalog.database.paging import read_token, write_token
+from catalog.database.registry import ALWAYS_KNOWN, read_registry
+from catalog.database.searching import find_rows, plan_search, read_documents
+from catalog.database.times import format_moment, parse_moment
+from catalog.database.values import Kind
+from catalog.database.writing import (
     ConflictError,
     UpsertResult,
     WriteMode,

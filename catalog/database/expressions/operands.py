@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
-from catalog.server.expressions.limits import shorten, strip_prefix
-from catalog.server.expressions.nodes import (
+from catalog.database.expressions.limits import shorten, strip_prefix
+from catalog.database.expressions.nodes import (
     ITEM_NAMES,
     Array,
     Calculation,
@@ -19,9 +19,9 @@ from catalog.server.expressions.nodes import (
     Operand,
     Sum,
 )
-from catalog.server.expressions.operators import CALCULATIONS, FOLDS, name_operator
-from catalog.server.times import parse_moment
-from catalog.server.values import read_moment, read_number
+from catalog.database.expressions.operators import CALCULATIONS, FOLDS, name_operator
+from catalog.database.times import parse_moment
+from catalog.database.values import read_moment, read_number
 from infra.errors import InputError
 
 OPEN_START, OPEN_END = Moment(-(2**63)), Moment(2**63 - 1)

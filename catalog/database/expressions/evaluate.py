@@ -10,8 +10,8 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from catalog.server.documents import Document
-from catalog.server.expressions.nodes import (
+from catalog.database.documents import Document
+from catalog.database.expressions.nodes import (
     ITEM_NAMES,
     PLAIN_NAMES,
     Among,
@@ -41,9 +41,9 @@ from catalog.server.expressions.nodes import (
     Sum,
     Value,
 )
-from catalog.server.expressions.patterns import compile_pattern, fold_text
-from catalog.server.expressions.spatial import compile_relation, item_shape
-from catalog.server.values import read_moment, read_number
+from catalog.database.expressions.patterns import compile_pattern, fold_text
+from catalog.database.expressions.spatial import compile_relation, item_shape
+from catalog.database.values import read_moment, read_number
 
 Test = Callable[[Document], bool | None]
 """Decides one condition on an item; None is unknown."""

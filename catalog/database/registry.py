@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from catalog.server.values import Kind
+from catalog.database.values import Kind
 
 MAX_SLOTS = 200
 """Property names whose values stand in columns; SQLite allows 2,000 columns, but rows must stay small."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
-from catalog.server.expressions.parse import Expression, parse_filter
-from catalog.server.footprints import (
+from catalog.database.expressions.parse import Expression, parse_filter
+from catalog.database.footprints import (
     BoundsXyxy,
     is_box,
     read_bbox,
@@ -17,8 +17,8 @@ from catalog.server.footprints import (
     search_shape,
     split_bounds,
 )
-from catalog.server.texts import spell_match
-from catalog.server.times import parse_interval
+from catalog.database.texts import spell_match
+from catalog.database.times import parse_interval
 from infra.digests import sha256_of_json
 from infra.errors import InputError
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
-from catalog.server.expressions.columns import (
+from catalog.database.expressions.columns import (
     ALWAYS,
     NEVER,
     UNDECIDED,
@@ -26,8 +26,8 @@ from catalog.server.expressions.columns import (
     match_column,
     require_null,
 )
-from catalog.server.expressions.evaluate import TURNED, compare, compile_test, compile_value, names_plain
-from catalog.server.expressions.nodes import (
+from catalog.database.expressions.evaluate import TURNED, compare, compile_test, compile_value, names_plain
+from catalog.database.expressions.nodes import (
     PLAIN_NAMES,
     Among,
     And,
@@ -52,9 +52,9 @@ from catalog.server.expressions.nodes import (
     Predicate,
     Spatial,
 )
-from catalog.server.expressions.spatial import boxes_of, to_geojson
-from catalog.server.registry import Property
-from catalog.server.values import NESTED, Kind
+from catalog.database.expressions.spatial import boxes_of, to_geojson
+from catalog.database.registry import Property
+from catalog.database.values import NESTED, Kind
 
 _NEGATED: Mapping[Order, Order] = {"=": "<>", "<>": "=", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 _WIDTH, _MAX_DEPTH = 8, 12

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from catalog.server.filters import SortKey
-from catalog.server.registry import Property
+from catalog.database.filters import SortKey
+from catalog.database.registry import Property
 from infra.errors import InputError
 
 KeyValue = float | str | bytes | None

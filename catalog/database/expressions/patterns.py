@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from catalog.server.expressions.nodes import Fold
+from catalog.database.expressions.nodes import Fold
 
 _LAST_CHAR = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)

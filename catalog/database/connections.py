@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from catalog.server.schema import migrate
+from catalog.database.schema import migrate
 from infra.errors import AppError, ConfigError, DataError, InputError, InternalError, TransientError
 
 _CACHE_KIB = 16_384

@@ -7,7 +7,7 @@ import binascii
 import json
 from typing import Any
 
-from catalog.server.ordering import Key, KeyValue
+from catalog.database.ordering import Key, KeyValue
 from infra.digests import sha256_of_json
 from infra.errors import InputError
 

@@ -6,8 +6,8 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from catalog.server.footprints import BoundsXyxy, read_bbox
-from catalog.server.times import format_moment, parse_moment
+from catalog.database.footprints import BoundsXyxy, read_bbox
+from catalog.database.times import format_moment, parse_moment
 from infra.errors import InputError
 
 _WORLD = [-180, -90, 180, 90]

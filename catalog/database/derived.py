@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from catalog.server.registry import Registry, enter_always_known, enter_kinds, read_registry
-from catalog.server.texts import collection_text, item_text
-from catalog.server.values import StoredValue, encode_value
+from catalog.database.registry import Registry, enter_always_known, enter_kinds, read_registry
+from catalog.database.texts import collection_text, item_text
+from catalog.database.values import StoredValue, encode_value
 
 _BATCH_ROWS = 1_000
 Entry = tuple[int, Mapping[str, Any]]

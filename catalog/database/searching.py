@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import shapely
 
-from catalog.server.documents import Document
-from catalog.server.expressions.evaluate import compile_filter
-from catalog.server.expressions.parse import Expression, check_properties
-from catalog.server.expressions.pushdown import Pushdown, push_down
-from catalog.server.filters import Conditions, Region, region_of
-from catalog.server.ordering import Key, Term, order_terms, plan_walks
-from catalog.server.registry import Registry, read_registry
-from catalog.server.selection import (
+from catalog.database.documents import Document
+from catalog.database.expressions.evaluate import compile_filter
+from catalog.database.expressions.parse import Expression, check_properties
+from catalog.database.expressions.pushdown import Pushdown, push_down
+from catalog.database.filters import Conditions, Region, region_of
+from catalog.database.ordering import Key, Term, order_terms, plan_walks
+from catalog.database.registry import Registry, read_registry
+from catalog.database.selection import (
     Drive,
     Probe,
     Search,
