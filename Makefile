@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 ARGS ?=
 PYTEST_ARGS ?=
+# Test processes side by side; each has a Prefect server and a Dask cluster of its own (about 2 GB).
+WORKERS ?= 2
 
 .PHONY: demo test check services chaos bench install lock clean help
 
@@ -12,8 +14,8 @@ help:
 	@echo "make demo   map the sample world and serve it (ARGS=--no-serve ends at once)"
 	@echo "make test   lint, types, contracts and the default test suite"
 	@echo "make services  the tests that need PostgreSQL with PostGIS, Node or Chromium"
-	@echo "make chaos  kill -9 at 20 seeded moments (about 15 minutes)"
-	@echo "make bench  ingest speed beside plain rasterio, odc-stac and stackstac"
+	@echo "make chaos  kill -9 at 20 seeded moments, and a minute of load (about 15 minutes)"
+	@echo "make bench  ingest beside plain rasterio, odc-stac and stackstac; the catalogue beside pgSTAC"
 	@echo "make clean  remove the virtual environment"
 
 # The stamp holds the lock's and the package's digest: the environment is rebuilt only when they change.
@@ -36,16 +38,17 @@ check: install
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 services: install
-	$(BIN)/pytest -m services tests/services $(PYTEST_ARGS)
+	$(BIN)/pytest -m services -n $(WORKERS) --dist loadfile tests/services $(PYTEST_ARGS)
 
 chaos: install
-	$(BIN)/pytest -m "not bench" tests/e2e/test_chaos.py $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not bench" tests/e2e/test_chaos.py tests/e2e/test_catalogue_load.py $(PYTEST_ARGS)
 
 bench: install
 	$(BIN)/python -m tests.bench.ingest $(ARGS)
+	$(BIN)/python -m tests.bench.catalogue --pgstac
 
 clean:
 	rm -rf $(VENV)

@@ -7,9 +7,9 @@ numbers are float32 rounded outwards, so every hit is checked again against the 
 An item whose footprint crosses the antimeridian has ``west > east`` and **two** R*Tree entries, one on either
 side; entry keys are ``2 × rowid`` and ``2 × rowid + 1``. Items without geometry have none.
 
-``item_values`` holds the items' properties, one column ``p<slot>`` for each name (``registry`` adds them as names
-turn up), in the spelling of ``values``; ``item_texts`` is the full-text index. Both are made from ``documents``
-alone, and can be made again from them.
+``item_values`` holds the items' properties, one column ``p<slot>`` for each name (``registry`` adds them as
+names turn up), in the spelling of ``values``; ``item_texts`` is the full-text index. Both are made from
+``documents`` alone, and can be made again from them.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def main() -> None:
         if options.pgstac:
             from tests.bench.catalogue_pgstac import measure_pgstac
 
-            measure_pgstac(options)
+            measure_pgstac(Path(folder), options)
 
 
 if __name__ == "__main__":

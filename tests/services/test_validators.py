@@ -1,6 +1,6 @@
 """Other people's judges of STAC APIs, each in a process and an environment of its own.
 
-Both are found on PATH, or in the folders (or their ``*/bin``) that TERRALOOM_TOOLS lists.
+Both are found beside Python or on PATH.
 """
 
 import json
@@ -48,11 +48,10 @@ LIKELY = {
 
 def find_tool(name):
     """Give the path of a tool, or skip the test saying where it was looked for."""
-    folders = [Path(each) for each in os.environ.get("TERRALOOM_TOOLS", "").split(os.pathsep) if each]
-    places = [place for folder in folders for place in (folder, *sorted(folder.glob("*/bin")))]
-    found = shutil.which(name, path=os.pathsep.join(map(str, places))) or shutil.which(name)
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which(name, path=beside) or shutil.which(name)
     if found is None:
-        pytest.skip(f"{name} is not on PATH nor below TERRALOOM_TOOLS: it judges the API from outside")
+        pytest.skip(f"{name} is neither beside Python nor on PATH: it judges the API from outside")
     return found
 
 
