@@ -19,9 +19,7 @@ from pydantic.fields import FieldInfo
 from infra.errors import ConfigError
 
 PREFIX = "TERRALOOM_"
-_NOT_SETTINGS = frozenset(
-    {"TERRALOOM_CONFIG", "TERRALOOM_REAL_DATA", "TERRALOOM_ARTEFACTS", "TERRALOOM_TOOLS"}
-)
+_NOT_SETTINGS = frozenset({"TERRALOOM_CONFIG", "TERRALOOM_REAL_DATA", "TERRALOOM_ARTEFACTS"})
 _DEFAULT_FILE = "terraloom.toml"
 _LISTS = frozenset({"allowed_origins", "extra_roots", "extra_hosts"})
 CATALOGUE_NAME = "catalogue.sqlite"

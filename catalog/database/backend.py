@@ -35,6 +35,7 @@ from infra.errors import InputError, NotFoundError
 
 __all__ = [
     "ConflictError",
+    "Derivative",
     "Queryable",
     "SearchPage",
     "SearchQuery",
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 SEARCH_LIMIT_S = 10.0
+_MAX_DERIVATIVES = 100
 Group = Literal["collection", "year", "month", "day"]
 _GROUP_CHARS = {"year": 4, "month": 7, "day": 10}
 
@@ -71,6 +73,15 @@ class Queryable:
     name: str
     kinds: Kind
     """Every kind its values ever had; none for a property that was always null."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derivative:
+    """Name an item that was made from another."""
+
+    collection: str
+    id: str
+    title: str | None
 
 
 class SqliteCatalogue:
@@ -219,6 +230,17 @@ class SqliteCatalogue:
         """
         with self._connections.read() as connection:
             return _read_item(connection, collection, item_id)
+
+    def derivatives(self, collection: str, item_id: str) -> list[Derivative]:
+        """List the items of this catalogue that say they are derived from one item; the first hundred."""
+        with self._connections.read() as connection:
+            rows = connection.execute(
+                "SELECT collection, id, json_extract(json, '$.properties.title')"
+                " FROM item_sources JOIN items ON items.rowid = item JOIN documents USING (rowid)"
+                " WHERE source = ? ORDER BY collection, id LIMIT ?",
+                (f"{collection}/{item_id}", _MAX_DERIVATIVES),
+            ).fetchall()
+        return [Derivative(collection=holder, id=name, title=title) for holder, name, title in rows]
 
     def delete_item(self, collection: str, item_id: str) -> None:
         """Delete one item; the extent of its collection stays as wide as it is.

@@ -1,16 +1,20 @@
-"""Make the tables that follow from the documents alone: property values and full text."""
+"""Make the tables that follow from the documents alone: property values, full text and lineage."""
 
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from catalog.database.registry import Registry, enter_always_known, enter_kinds, read_registry
 from catalog.database.texts import collection_text, item_text
 from catalog.database.values import StoredValue, encode_value
 
+SIBLING_HREF = re.compile(r"[.][.]/[.][.]/([^/?#]+)/items/([^/?#]+)")
+"""Link from item to item of one catalogue, whatever its address: collection and id, both quoted."""
 _BATCH_ROWS = 1_000
 Entry = tuple[int, Mapping[str, Any]]
 """Row id, and the item as stored."""
@@ -43,7 +47,13 @@ def derive_items(
             rows,
         )
     if not new:
-        connection.executemany("DELETE FROM item_texts WHERE rowid = ?", [(rowid,) for rowid, _ in entries])
+        rowids = [(rowid,) for rowid, _ in entries]
+        connection.executemany("DELETE FROM item_texts WHERE rowid = ?", rowids)
+        connection.executemany("DELETE FROM item_sources WHERE item = ?", rowids)
+    connection.executemany(
+        "INSERT INTO item_sources (item, source) VALUES (?, ?)",
+        [(rowid, source) for rowid, item in entries for source in _sources_of(item)],
+    )
     connection.executemany(
         "INSERT INTO item_texts (rowid, text) VALUES (?, ?)",
         [(rowid, item_text(item)) for rowid, item in entries],
@@ -61,7 +71,7 @@ def derive_collection(connection: sqlite3.Connection, collection: Mapping[str, A
 
 def derive_all(connection: sqlite3.Connection) -> None:
     """Make all values and texts anew from the documents, inside a write transaction."""
-    for table in ("item_values", "item_texts", "collection_texts"):
+    for table in ("item_values", "item_texts", "item_sources", "collection_texts"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608
     registry = read_registry(connection)
     enter_always_known(connection, registry)
@@ -81,6 +91,12 @@ def _read_batches(connection: sqlite3.Connection) -> Iterable[list[Entry]]:
             return
         last = rows[-1][0]
         yield [(rowid, json.loads(text)) for rowid, text in rows]
+
+
+def _sources_of(item: Mapping[str, Any]) -> set[str]:
+    """List the items of this catalogue, as collection/id, that an item says it is derived from."""
+    found = (SIBLING_HREF.fullmatch(link["href"]) for link in item["links"] if link["rel"] == "derived_from")
+    return {f"{unquote(match[1])}/{unquote(match[2])}" for match in found if match is not None}
 
 
 def _encode(item: Mapping[str, Any], seen: dict[tuple[str, str], int]) -> dict[str, StoredValue]:

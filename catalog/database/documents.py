@@ -23,7 +23,7 @@ Document = dict[str, Any]
 
 _OGC = "http://www.opengis.net/def/rel/ogc/1.0"
 SERVER_RELS = frozenset(
-    {"self", "root", "parent", "collection", "item", "items", "child"}
+    {"self", "root", "parent", "collection", "item", "items", "child", "derivative"}
     | {f"{_OGC}/queryables", f"{_OGC}/sortables", "aggregate", "aggregations"}
 )
 """Links the server makes for each answer: those a document brings along are neither served nor compared."""

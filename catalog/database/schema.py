@@ -69,6 +69,12 @@ CREATE TABLE property_kinds (
     PRIMARY KEY (collection, name)
 ) WITHOUT ROWID;
 CREATE TABLE item_values (rowid INTEGER PRIMARY KEY REFERENCES items (rowid) ON DELETE CASCADE);
+CREATE TABLE item_sources (
+    item INTEGER NOT NULL REFERENCES items (rowid) ON DELETE CASCADE,
+    source TEXT NOT NULL,          -- collection/id of an item of this catalogue that it is derived from
+    PRIMARY KEY (item, source)
+) WITHOUT ROWID;
+CREATE INDEX item_sources_by_source ON item_sources (source);
 CREATE TABLE item_counts (
     collection TEXT PRIMARY KEY REFERENCES collections (id) ON DELETE CASCADE,
     items INTEGER NOT NULL

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from catalog.database.derived import SIBLING_HREF
 from catalog.database.documents import Document
 from catalog.items.collections import COLLECTION_IDS
 
 FILES = "files"
 _REPORT = re.compile(r"runs/[^/]+/report\.html")
+_SIBLING_PATH = re.compile(r"[^/?#]+/items/[^/?#]+")
 _FORBIDDEN = frozenset({"Cc", "Cs"})
 """Control characters and half surrogate pairs (Unicode categories): no product's name holds any."""
 
@@ -39,7 +41,10 @@ def is_served(path: str) -> bool:
 
 @dataclass(frozen=True)
 class StoreAddresses:
-    """Know the root of the store whose files are served; without roots, documents stay as they are."""
+    """Know the root of the store whose files are served; without roots, hrefs of files stay as they are.
+
+    Links from item to item (``../../collection/items/id``) become URLs, too, and are stored as they were.
+    """
 
     roots: tuple[str, ...] = ()
     """Spellings of one root: absolute paths or ``s3://`` URIs, no slash at the end; the first is written."""
@@ -55,13 +60,14 @@ class StoreAddresses:
         return cls(tuple(dict.fromkeys(spellings)))
 
     def to_web(self, document: Document, base_url: str) -> Document:
-        """Return a stored document with the hrefs of served files as URLs.
+        """Return a stored document with the hrefs of served files and of sibling items as URLs.
 
         Args:
             document: Item or collection as stored.
             base_url: Address of the API as the client sees it, with a slash at the end.
         """
-        return self._map(document, lambda href: self._serve(href, base_url))
+        served: Document = self._map(document, lambda href: self._serve(href, base_url))
+        return served
 
     def from_web(self, document: Document, base_url: str) -> Document:
         """Return a document that a client sent with its URLs of served files as they are stored.
@@ -69,10 +75,11 @@ class StoreAddresses:
         What was read and is written back unchanged is then stored unchanged. A FeatureCollection is taken
         item by item; whatever is malformed is left for whoever stores it to refuse.
         """
-        return self._map(document, lambda href: self._store(href, base_url))
+        stored: Document = self._map(document, lambda href: self._store(href, base_url))
+        return stored
 
-    def _map(self, document: Document, change: Callable[[str], str]) -> Document:
-        if not self.roots or not isinstance(document, dict):
+    def _map(self, document: Any, change: Callable[[str], str]) -> Any:  # noqa: ANN401 (not checked yet)
+        if not isinstance(document, dict):
             return document
         mapped = dict(document)
         if isinstance(document.get("features"), list):
@@ -88,17 +95,19 @@ class StoreAddresses:
             path = href.removeprefix(f"{root}/")
             if path != href and _may_name(path):
                 return f"{base_url}{FILES}/{quote(path)}"
-        return href
+        sibling = SIBLING_HREF.fullmatch(href)
+        return href if sibling is None else f"{base_url}collections/{sibling[1]}/items/{sibling[2]}"
 
     def _store(self, href: str, base_url: str) -> str:
         path = href.removeprefix(f"{base_url}{FILES}/")
         if path != href and _may_name(unquote(path)):
-            return f"{self.roots[0]}/{unquote(path)}"
-        return href
+            return f"{self.roots[0]}/{unquote(path)}" if self.roots else href
+        sibling = href.removeprefix(f"{base_url}collections/")
+        return f"../../{sibling}" if _SIBLING_PATH.fullmatch(sibling) else href
 
 
 NO_STORE = StoreAddresses()
-"""Leaves every document as it is."""
+"""Leaves the hrefs of files as they are."""
 
 
 def _may_name(path: str) -> bool:

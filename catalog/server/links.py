@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from catalog.database.backend import Derivative
 from catalog.database.documents import SERVER_RELS, Document
 from catalog.server.addresses import NO_STORE, StoreAddresses
 
@@ -57,6 +58,15 @@ def link_item(item: Document, base_url: str, addresses: StoreAddresses = NO_STOR
         make_link("root", base_url, JSON),
     ]
     return {**item, "links": links + _own_links(item)}
+
+
+def link_derivatives(derivatives: Iterable[Derivative], base_url: str) -> list[Link]:
+    """Link to the items that were made from one item."""
+    return [
+        make_link("derivative", item_url(base_url, each.collection, each.id), GEOJSON)
+        | {"title": f"{each.title or each.id} ({each.collection})"}
+        for each in derivatives
+    ]
 
 
 def link_descriptions(base_url: str) -> list[Link]:

@@ -23,6 +23,7 @@ from catalog.server.links import (
     Link,
     collection_url,
     link_collection,
+    link_derivatives,
     link_descriptions,
     link_item,
     make_link,
@@ -113,8 +114,10 @@ class ReadClient(BaseCoreClient):
 
     def get_item(self, item_id: str, collection_id: str, *, request: Request) -> Response:
         """Answer ``GET /collections/{id}/items/{id}``."""
-        item = self.catalogue.get_item(collection_id, item_id)
-        return answer(link_item(item, get_base_url(request), self.addresses), media_type=GEOJSON)
+        base_url = get_base_url(request)
+        item = link_item(self.catalogue.get_item(collection_id, item_id), base_url, self.addresses)
+        item["links"] += link_derivatives(self.catalogue.derivatives(collection_id, item_id), base_url)
+        return answer(item, media_type=GEOJSON)
 
     def item_collection(self, collection_id: str, *, request: Request, **kwargs: Parameter) -> Response:
         """Answer ``GET /collections/{id}/items``."""

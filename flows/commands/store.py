@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,19 +15,20 @@ from infra.settings import catalogue_uri, data_home, load_settings
 from infra.storage import open_storage
 
 Store = Annotated[str | None, typer.Option(help="Path or s3://bucket/prefix  [default: setting store]")]
-_SEARCHED = ("title", "description", "keywords", "platform", "constellation")
 
 
 def items(
     store: Store = None,
     collection: Annotated[str | None, typer.Option(help="Only this collection")] = None,
     search: Annotated[str | None, typer.Option(help="Only items whose texts hold all these words")] = None,
+    cql2: Annotated[str | None, typer.Option("--filter", help="Only items that meet this CQL2 text")] = None,
 ) -> int:
     """Print the catalogue's items, one JSON object a line.
 
-    Example: terraloom items --store ./store --collection scenes --search "sentinel-2"
+    Example: terraloom items --store ./store --search "sentinel-2" --filter "eo:cloud_cover < 20"
     """
     from catalog.client import open_catalogue
+    from catalog.database.expressions.parse import read_filter_text
     from catalog.database.filters import SearchQuery
 
     settings = load_settings(os.environ)
@@ -35,12 +36,13 @@ def items(
     if "://" not in uri and not Path(uri).exists():
         raise InputError(f"{uri} does not exist; publish something with 'terraloom map' first")
     token = settings.catalogue.token.get_secret_value() if settings.catalogue.token else None
-    query = SearchQuery(collections=(collection,) if collection else None)
-    found = open_catalogue(uri, token=token).search(query)
-    words = (search or "").lower().split()
-    for item in found:
-        if all(word in _text_of(item) for word in words):
-            sys.stdout.write(json.dumps(item) + "\n")
+    query = SearchQuery(
+        collections=(collection,) if collection else None,
+        q=(search,) if search else None,
+        filter=read_filter_text(cql2) if cql2 else None,
+    )
+    for item in open_catalogue(uri, token=token).search(query):
+        sys.stdout.write(json.dumps(item) + "\n")
     return 0
 
 
@@ -80,9 +82,3 @@ def gc(
         sys.stdout.write(f"run {run} is at work: unfinished products are kept\n")
     sys.stdout.write(f"{verb} {len(swept.products)} products, {swept.size / 1e6:.1f} MB\n")
     return 0
-
-
-def _text_of(item: dict[str, Any]) -> str:
-    properties = item.get("properties", {})
-    texts = [item["id"], *(properties.get(name, "") for name in _SEARCHED)]
-    return " ".join(" ".join(text) if isinstance(text, list) else str(text) for text in texts).lower()
