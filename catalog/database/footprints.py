@@ -114,22 +114,31 @@ def read_bbox(values: Sequence[object], *, where: str) -> tuple[BoundsXyxy, tupl
     return (west, south, east, north), (low, high)
 
 
-def make_footprint(geojson: object, bbox: Sequence[object], *, where: str) -> Footprint:
+def make_footprint(geojson: object, bbox: Sequence[object], *, where: str, mend: bool = False) -> Footprint:
     """Reduce an item's geometry and bbox to what searches decide on.
 
     Bounds come from the geometry, which is what a search matches; the bbox tells elevation and whether a
     polygon as wide as the world in fact crosses the antimeridian (west > east).
 
+    Args:
+        geojson: GeoJSON geometry.
+        bbox: 4 or 6 numbers.
+        where: Whose geometry it is, for messages.
+        mend: Repair a geometry that crosses itself: for documents stored before such were refused.
+
     Raises:
-        InputError: malformed geometry or bbox.
+        InputError: malformed geometry or bbox, or a geometry that crosses itself.
     """
     geometry = read_geometry(geojson, where=f"{where}: geometry")
     (west, _, east, _), elevation = read_bbox(bbox, where=f"{where}: bbox")
     low, high = elevation or (None, None)
     if not geometry.is_valid:
-        geometry = shapely.make_valid(
-            geometry
-        )  # published footprints do cross themselves; a search must not fail
+        if not mend:
+            raise InputError(
+                f"{where}: geometry is not valid ({shapely.is_valid_reason(geometry)}): repair it, "
+                "for example with shapely.make_valid"
+            )
+        geometry = shapely.make_valid(geometry)
     if west > east:
         geometry = _cut_at_antimeridian(geometry)
         bounds = _crossing_bounds(geometry)

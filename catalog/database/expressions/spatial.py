@@ -63,7 +63,7 @@ def item_shape(document: Document) -> BaseGeometry | None:
     bbox = document.get("bbox")
     if not isinstance(bbox, list | tuple):
         bbox = read_geometry(geometry, where=f"{where}: geometry").bounds
-    footprint = make_footprint(geometry, bbox, where=where)
+    footprint = make_footprint(geometry, bbox, where=where, mend=True)
     return shapely.box(*footprint.bounds) if footprint.wkb is None else shapely.from_wkb(footprint.wkb)
 
 
