@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.database.derived import derive_all
+from catalog.database.writing import fit_extents
 from infra.errors import ConfigError
 
 APPLICATION_ID = 0x54455252  # "TERR"; ``file`` and other programs tell our files by it
@@ -101,7 +102,15 @@ class Migration:
     """Makes the new tables' content from the old ones'."""
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(script=_FIRST), Migration(script=_SECOND, fill=derive_all))
+def _fill_second(connection: sqlite3.Connection) -> None:
+    derive_all(connection)
+    fit_extents(connection)  # layout 1 let "the whole world, at any time" stand
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(script=_FIRST),
+    Migration(script=_SECOND, fill=_fill_second),
+)
 """Entry *n* takes a file from layout number *n* to *n* + 1; ``PRAGMA user_version`` holds the number."""
 
 

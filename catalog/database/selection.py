@@ -114,6 +114,8 @@ def select_rows(search: Search, walk: Walk, *, drive: Drive, candidates: Probe |
         drive: What to walk.
         candidates: Row ids to look at; with ``Drive.CANDIDATES`` only.
     """
+    if drive is Drive.SORTED and _needs_values_only(search, walk):
+        return _select_sorted_values(search, walk)
     parameters: dict[str, Any] = dict(walk.parameters)
     clauses = [
         *walk.clauses,
@@ -132,6 +134,43 @@ def select_rows(search: Search, walk: Walk, *, drive: Drive, candidates: Probe |
         text=f"SELECT items.rowid, start_us, collection, id, {shape}"  # noqa: S608
         f"{columns} FROM {_source(search, walk, drive)}"
         f" WHERE {' AND '.join(clauses) or 'TRUE'} ORDER BY {walk.order_by()}",
+        parameters=parameters,
+    )
+
+
+def _needs_values_only(search: Search, walk: Walk) -> bool:
+    """Tell whether order and conditions look at ``item_values`` alone."""
+    conditions = search.conditions
+    on_items = (
+        conditions.collections,
+        search.region,
+        conditions.start_us,
+        conditions.end_us,
+        conditions.match,
+    )
+    pushed = "TRUE" if search.pushdown is None else search.pushdown.sql
+    return (
+        all(condition is None for condition in on_items)
+        and all(term.of_values for term in walk.terms)
+        and "items." not in pushed
+    )
+
+
+def _select_sorted_values(search: Search, walk: Walk) -> Sql:
+    """Sort values and row ids first, and look at ``items`` only for the rows that are then fetched.
+
+    LIMIT keeps SQLite from merging the two selects into one, which would sort what it looked up.
+    """
+    first, parameters = walk.terms[0], dict(walk.parameters)
+    clauses = [*walk.clauses, *_filter_clauses(search, parameters, text_done=True)]
+    keys = ", ".join(f"{term.sql} AS k{number}" for number, term in enumerate(walk.terms))
+    found = ", ".join(f"sorted.k{number}" for number in range(len(walk.terms)))
+    chosen = f"INDEXED BY {first.index}" if first.index else "NOT INDEXED"
+    return Sql(
+        text=f"SELECT items.rowid, start_us, collection, id, 0, 0, 0, 0, 0, {found}"  # noqa: S608
+        f" FROM (SELECT v.rowid AS row, {keys} FROM item_values AS v {chosen}"
+        f" WHERE {' AND '.join(clauses) or 'TRUE'} ORDER BY {walk.order_by()} LIMIT -1) AS sorted"
+        " CROSS JOIN items ON items.rowid = sorted.row",
         parameters=parameters,
     )
 

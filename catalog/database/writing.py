@@ -126,6 +126,25 @@ def write_collection(connection: sqlite3.Connection, collection: Document) -> bo
     ).fetchone()
     if found is not None and found[0] == declared:
         return False
+    text = spell(_fit_extent(connection, collection), where="collection")
+    connection.execute(
+        "INSERT INTO collections (id, declared, json) VALUES (:id, :declared, :json)"
+        " ON CONFLICT (id) DO UPDATE SET declared = :declared, json = :json",
+        {"id": collection["id"], "declared": declared, "json": text},
+    )
+    connection.execute("INSERT OR IGNORE INTO item_counts VALUES (?, 0)", (collection["id"],))
+    derive_collection(connection, collection)
+    return True
+
+
+def fit_extents(connection: sqlite3.Connection) -> None:
+    """Make the extents of all collections anew from what was declared and the items they hold."""
+    for name, declared in connection.execute("SELECT id, declared FROM collections").fetchall():
+        fitted = spell(_fit_extent(connection, json.loads(declared)), where=f"collection '{name}'")
+        connection.execute("UPDATE collections SET json = ? WHERE id = ?", (fitted, name))
+
+
+def _fit_extent(connection: sqlite3.Connection, collection: Document) -> Document:
     rows = connection.execute(
         "SELECT DISTINCT west, south, east, north FROM items WHERE collection = ? AND west IS NOT NULL",
         (collection["id"],),
@@ -134,15 +153,7 @@ def write_collection(connection: sqlite3.Connection, collection: Document) -> bo
         "SELECT min(start_us), max(end_us) FROM items WHERE collection = ?", (collection["id"],)
     ).fetchone()
     moments = [] if first_us is None else [(first_us, last_us)]
-    widened = widen(collection, rows, moments, all_items=True)
-    connection.execute(
-        "INSERT INTO collections (id, declared, json) VALUES (:id, :declared, :json)"
-        " ON CONFLICT (id) DO UPDATE SET declared = :declared, json = :json",
-        {"id": collection["id"], "declared": declared, "json": spell(widened, where="collection")},
-    )
-    connection.execute("INSERT OR IGNORE INTO item_counts VALUES (?, 0)", (collection["id"],))
-    derive_collection(connection, collection)
-    return True
+    return widen(collection, rows, moments, all_items=True)
 
 
 def _find_stored(connection: sqlite3.Connection, row: ItemRow, mode: WriteMode) -> tuple[int, str] | None:

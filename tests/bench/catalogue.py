@@ -80,6 +80,7 @@ def measure(search: Search, *, repeats: int, seed: int) -> dict[str, tuple[float
             found += search(query)
             spent.append((time.perf_counter() - started) * 1e3)
         table[name] = (statistics.median(spent), sorted(spent)[int(0.95 * repeats)], found / repeats)
+        print(f"    {name}: {table[name][0]:.2f} ms", flush=True)
     return table
 
 
