@@ -20,7 +20,7 @@ from infra.digests import canonical_json, sha256_of_json
 from infra.errors import InputError
 
 ALGORITHM = "cube"
-ALGORITHM_VERSION = "1"
+ALGORITHM_VERSION = "2"
 """Raised whenever the same inputs would give other pixels or another layout."""
 _HASH_DIGITS = 12
 _DEGREES_PER_HOUR = 15.0

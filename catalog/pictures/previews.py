@@ -61,10 +61,10 @@ _COMPOSITES: tuple[tuple[Kind, str, tuple[str, str, str]], ...] = (
 )
 
 _GDAL_SETTINGS = {"GDAL_PAM_ENABLED": "NO", "GDAL_NUM_THREADS": "1", "GDAL_TIFF_INTERNAL_MASK": "YES"}
+_TILE_PX = 256
 _COG_OPTIONS = {
     "driver": "COG",
-    "blocksize": "256",
-    "overviews": "ignore_existing",
+    "blocksize": str(_TILE_PX),
     "statistics": "auto",  # keeps ours, which leave masked pixels out
 }
 _SMOOTH_OPTIONS = {
@@ -316,8 +316,8 @@ def write_preview_cog(
 ) -> dict[str, BandStatistics]:
     """Write a rendered picture as a cloud-optimised GeoTIFF that GIS and browsers draw as it is.
 
-    Red, green, blue with a lossless mask; tiles of 256 pixels, overviews down to one tile; statistics of the
-    unmasked pixels in the file's metadata. The file stands whole under its name or not at all.
+    Red, green, blue with a lossless mask; tiles of 256 pixels, overviews that fill a tile at least;
+    statistics of the unmasked pixels in the file's metadata. The file stands whole under its name or not.
 
     Args:
         rgba: ``(4, y, x)`` uint8 from :func:`render_rgba`.
@@ -345,8 +345,15 @@ def write_preview_cog(
             dataset.write_mask(rgba[3])
             for index, key in enumerate(PREVIEW_CHANNELS, start=1):
                 dataset.update_tags(index, **_to_gdal_tags(statistics[key]))
-        _copy_as_cog(memory, path, _COG_OPTIONS | (_SMOOTH_OPTIONS if smooth else _CLASS_OPTIONS))
+        style = _SMOOTH_OPTIONS if smooth else _CLASS_OPTIONS
+        _copy_as_cog(memory, path, _COG_OPTIONS | _overview_options(rows, cols) | style)
     return statistics
+
+
+def _overview_options(rows: int, cols: int) -> dict[str, str]:
+    """Ask for overviews that fill a tile at least: OpenLayers, so STAC Browser, misreads smaller ones."""
+    count = max(0, int(math.log2(min(rows, cols) / _TILE_PX)))
+    return {"overviews": "ignore_existing", "overview_count": str(count)} if count else {"overviews": "none"}
 
 
 def _copy_as_cog(memory: MemoryFile, path: Path, options: dict[str, str]) -> None:

@@ -266,3 +266,19 @@ def test_level_grid_keeps_the_corner() -> None:
     grid = level_grid(UTM, 3)
     assert grid.shape_yx == (75, 100)
     assert grid.transform == (80.0, 0.0, 500000.0, 0.0, -80.0, 5800000.0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "overviews"),
+    [((468, 471), []), ((787, 845), [2]), ((1024, 1024), [2, 4]), ((300, 1024), []), ((100, 90), [])],
+)
+def test_no_overview_is_smaller_than_a_tile(tmp_path, shape, overviews):
+    """Web maps (OpenLayers) draw stripes from an overview that does not fill its tile."""
+    grid = Grid(
+        crs="EPSG:32631", transform=(10.0, 0, 4e5, 0, -10.0, 6e6), shape_yx=shape, shard_px=2048, chunk_px=512
+    )
+    rgba = np.full((4, *shape), 200, np.uint8)
+    write_preview_cog(rgba, grid, tmp_path / "preview.tif")
+    with rasterio.open(tmp_path / "preview.tif") as preview:
+        assert preview.overviews(1) == overviews
+        assert preview.profile["blockxsize"] == 256
