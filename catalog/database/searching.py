@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,8 @@ from catalog.database.selection import (
 
 CANDIDATES_CAP = 2_000
 """Row ids beyond which walking in order finds a page sooner than sorting what a condition gives."""
+_WIDE_CAP = 50_000
+_USUAL_PAGE = 20
 _COMMON_HITS = 30_000
 """Text hits beyond which asking each row by itself (0.1 ms) finds a page sooner than listing all hits."""
 _FETCH_ROWS = 256
@@ -135,12 +138,27 @@ def _choose_candidates(connection: sqlite3.Connection, search: Search) -> Probe 
     """Give the most selective condition; None when each finds many rows, or the ids are named."""
     if search.conditions.ids is not None or search.conditions.nothing:
         return None
+    probes = list_probes(search)
     best, fewest = None, CANDIDATES_CAP
-    for probe in list_probes(search):
+    for probe in probes:
         hits: int = _execute(connection, probe.count(cap=fewest)).fetchone()[0]
         if hits < fewest:
             best, fewest = probe, max(hits, 1)
-    return best
+    return best if best is not None or len(probes) < 2 else _choose_of_wide(connection, probes)
+
+
+def _choose_of_wide(connection: sqlite3.Connection, probes: Sequence[Probe]) -> Probe | None:
+    """Choose where each condition finds many rows, but few may meet all of them.
+
+    Walking in order then goes on and on. How long is estimated as if the conditions did not depend on one
+    another; that is compared with sorting the rows of the most selective one.
+    """
+    (total,) = connection.execute("SELECT coalesce(sum(items), 0) FROM item_counts").fetchone()
+    hits = [_execute(connection, probe.count(cap=_WIDE_CAP)).fetchone()[0] for probe in probes]
+    share = math.prod(min(1.0, count / max(total, 1)) for count in hits)
+    walked = _USUAL_PAGE / max(share, 1e-9)
+    fewest = min(hits)
+    return probes[hits.index(fewest)] if fewest < min(walked, _WIDE_CAP) else None
 
 
 def _is_common(connection: sqlite3.Connection, search: Search) -> bool:
