@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from catalog.api_client import PAGE_ITEMS, HttpClient, read_by_id
 from catalog.database.backend import SqliteCatalogue
@@ -121,7 +121,10 @@ def open_catalogue(uri: str, *, token: str | None = None) -> CatalogueClient:
     if re.match(r"https?://", uri, re.IGNORECASE):
         return HttpClient(uri, token)
     if uri.startswith("file://"):
-        return EmbeddedClient(Path(urlsplit(uri).path))
+        parts = urlsplit(uri)
+        if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
+            raise ConfigError(f"catalogue address {uri} is not a file of this machine: spell it file:///path")
+        return EmbeddedClient(Path(unquote(parts.path)))
     if "://" in uri:
         raise ConfigError(f"catalogue address {uri.split('://')[0]}://… is neither http(s) nor a path")
     return EmbeddedClient(Path(uri).expanduser())

@@ -16,7 +16,7 @@ from prefect.artifacts import (
 from prefect.futures import PrefectFuture, as_completed
 
 from catalog.records import CubePlan
-from catalog.report.facts import RunRecord
+from catalog.report.facts import RunRecord, hide_secrets
 from flows.plan_table import plan_rows
 from infra.errors import AppError, InternalError
 from infra.logging import log_progress
@@ -48,7 +48,7 @@ def follow_cubes(futures: list[PrefectFuture[CubeOutcome]]) -> tuple[list[CubeOu
             outcomes.append(result)
             log_progress("quarantined" if result.quarantined else "cube", result.id)
             if result.quarantined:
-                logger.warning("cube %s is quarantined: %s", result.id, result.quarantined)
+                logger.warning("cube %s is quarantined: %s", result.id, hide_secrets(result.quarantined))
         else:
             failures.append(_as_failure(result))
         update_progress_artifact(artifact, 100.0 * done / len(futures))

@@ -13,6 +13,7 @@ from prefect.futures import PrefectFuture
 from catalog.cubes.preflight import check_hosts, check_local_files, check_space
 from catalog.cubes.receipts import read_cube_receipt
 from catalog.records import CubePlan, Scene
+from catalog.report.facts import hide_secrets
 from catalog.sources.presets import Source, resolve_source
 from flows.artifacts import announce_items, announce_plan, follow_cubes
 from flows.journal import Journal
@@ -152,12 +153,12 @@ def _keep_what_stands(params: MapAreaParams, places: RunPlaces, journal: Journal
     unfinished = [plan for plan in journal.plans if read_cube_receipt(storage, plan) is None]
     if isinstance(failure, ConfigError):
         for plan in unfinished:
-            storage.delete_folder(plan.path)
+            if read_cube_receipt(storage, plan) is None:  # another run may have sealed it meanwhile
+                storage.delete_folder(plan.path)
         return
     standing = [plan for plan in journal.plans if plan not in unfinished]
     if standing:
         _publish_standing(params, places, standing, journal)
-        journal.catalogued.update(plan.id for plan in standing)
 
 
 def _target(places: RunPlaces) -> dict[str, Any]:
@@ -169,6 +170,7 @@ def _publish_standing(
 ) -> None:
     with journal.stage("publish"):
         publish_items(params.store, standing, **_target(places), execution_href=places.execution_href)
+    journal.catalogued.update(plan.id for plan in standing)
 
 
 def _publish(params: MapAreaParams, places: RunPlaces, journal: Journal) -> None:
@@ -178,7 +180,6 @@ def _publish(params: MapAreaParams, places: RunPlaces, journal: Journal) -> None
         _publish_standing(params, places, standing, journal)
     with journal.stage("reconcile"):
         reconcile_run(params.store, journal.plans, quarantined=bad, **_target(places))
-    journal.catalogued.update(plan.id for plan in standing)
     announce_items(standing, catalogue=places.catalogue)
 
 
@@ -192,7 +193,9 @@ def _summarise(places: RunPlaces, run: RunFolder, journal: Journal, report: str 
         reused=len(journal.reused),
         catalogued=len(journal.catalogued),
         quarantined=len(journal.quarantined),
-        quarantine=tuple(Quarantine(id=o.id, reason=o.quarantined or "") for o in journal.quarantined),
+        quarantine=tuple(
+            Quarantine(id=o.id, reason=hide_secrets(o.quarantined or "")) for o in journal.quarantined
+        ),
         tiles_read=sum(outcome.tiles_read for outcome in journal.made),
         bytes_written=journal.bytes_written,
         seconds=journal.seconds,

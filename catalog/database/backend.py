@@ -218,7 +218,8 @@ class SqliteCatalogue:
             InputError: the outcome is malformed or has another id.
         """
         with self._connections.write() as connection:
-            row = check_item(merge_patch(_read_item(connection, collection, item_id), dict(patch)))
+            merged = merge_patch(_read_item(connection, collection, item_id), dict(patch))
+            row = check_item(merged, mend="geometry" not in patch)
             _require_same_id((collection, item_id), (row.collection, row.id))
             write_items(connection, [row], mode="replace", now_us=self._now_us())
 

@@ -29,6 +29,7 @@ SERVER_RELS = frozenset(
 """Links the server makes for each answer: those a document brings along are neither served nor compared."""
 
 _MAX_ID_CHARS = 255
+_MAX_PROPERTIES = 1_000
 _JSON_TYPES_ONLY = (
     orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 )
@@ -77,8 +78,12 @@ def check_id(value: object, *, what: str) -> str:
     return value
 
 
-def check_items(items: Sequence[object]) -> list[ItemRow]:
+def check_items(items: Sequence[object], *, mend: bool = False) -> list[ItemRow]:
     """Check STAC items and reduce them to their rows.
+
+    Args:
+        items: STAC items.
+        mend: Accept geometries that cross themselves: they were, before they were refused.
 
     Raises:
         InputError: a field that searches or readers need is absent or malformed; the message names the first
@@ -95,7 +100,7 @@ def check_items(items: Sequence[object]) -> list[ItemRow]:
                 id=document["id"],
                 start_us=start_us,
                 end_us=end_us,
-                footprint=footprint or _read_footprint(document, where),
+                footprint=footprint or _read_footprint(document, where, mend=mend),
                 digest=_digest(document, where),
                 document=document,
             )
@@ -103,13 +108,13 @@ def check_items(items: Sequence[object]) -> list[ItemRow]:
     return rows
 
 
-def check_item(item: object) -> ItemRow:
+def check_item(item: object, *, mend: bool = False) -> ItemRow:
     """Check one STAC item and reduce it to its row.
 
     Raises:
         InputError: as ``check_items``.
     """
-    return check_items([item])[0]
+    return check_items([item], mend=mend)[0]
 
 
 def _check_fields(item: object) -> Document:
@@ -119,7 +124,13 @@ def _check_fields(item: object) -> Document:
     where = f"item '{item_id}'"
     _require(item.get("type") == "Feature", where, "type", "'Feature'")
     _require(isinstance(item.get("stac_version"), str), where, "stac_version", "text such as '1.1.0'")
-    _require(isinstance(item.get("properties"), dict), where, "properties", "an object")
+    properties = item.get("properties")
+    _require(
+        isinstance(properties, dict) and len(properties) <= _MAX_PROPERTIES,
+        where,
+        "properties",
+        f"an object with at most {_MAX_PROPERTIES} names",  # each name is kept account of for good
+    )
     _require(isinstance(item.get("assets"), dict), where, "assets", "an object")
     _require("geometry" in item, where, "geometry", "a GeoJSON geometry or null")
     _check_links(item.get("links"), where)
@@ -198,13 +209,13 @@ def _read_times(properties: Mapping[str, Any], where: str) -> tuple[int, int]:
     return start_us, end_us
 
 
-def _read_footprint(item: Mapping[str, Any], where: str) -> Footprint | None:
+def _read_footprint(item: Mapping[str, Any], where: str, *, mend: bool) -> Footprint | None:
     if item["geometry"] is None:
         return None
     bbox = item.get("bbox")
     _require(isinstance(bbox, list | tuple), where, "bbox", "4 or 6 numbers, because it has a geometry")
     assert bbox is not None
-    return make_footprint(item["geometry"], bbox, where=where)
+    return make_footprint(item["geometry"], bbox, where=where, mend=mend)
 
 
 def _check_links(links: object, where: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -45,8 +44,8 @@ def widen(
         all_items: True when these are all its items: a bbox of the whole world, or an interval open at both
             ends, then gives way to theirs, because it said no more than "somewhere, some time".
     """
-    widened = copy.deepcopy(collection)
-    spatial, temporal = widened["extent"]["spatial"]["bbox"], widened["extent"]["temporal"]["interval"]
+    extent = collection["extent"]
+    spatial, temporal = list(extent["spatial"]["bbox"]), list(extent["temporal"]["interval"])
     for number, box in enumerate(sorted(set(boxes))):
         unstated = all_items and number == 0 and spatial[0] == _WORLD
         spatial[0] = list(box) if unstated else _widen_bbox(spatial[0], box)
@@ -55,7 +54,11 @@ def widen(
         ends = (min(moments), max(moments))
         unstated = all_items and temporal[0] == [None, None]
         temporal[0] = [format_moment(end) for end in ends] if unstated else _widen_interval(temporal[0], ends)
-    return widened
+    widened = {
+        "spatial": {**extent["spatial"], "bbox": spatial},
+        "temporal": {**extent["temporal"], "interval": temporal},
+    }
+    return {**collection, "extent": {**extent, **widened}}
 
 
 def _holds_longitudes(held: BoundsXyxy, added: BoundsXyxy) -> bool:

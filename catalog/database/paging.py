@@ -12,14 +12,14 @@ from infra.digests import sha256_of_json
 from infra.errors import InputError
 
 _CHECK_CHARS = 12
-_MAX_CHARS = 8192
+_MAX_CHARS = 32_768
 _MAX_VALUES = 16
 
 
 def write_token(key: Key, *, search_digest: str) -> str:
     """Pack the last item's key; the check digits tie it to its search (they keep no secret)."""
     values = [{"hex": value.hex()} if isinstance(value, bytes) else value for value in key]
-    payload = json.dumps([_check(values, search_digest), *values], separators=(",", ":"))
+    payload = json.dumps([_check(values, search_digest), *values], ensure_ascii=False, separators=(",", ":"))
     return base64.urlsafe_b64encode(payload.encode()).decode().rstrip("=")
 
 

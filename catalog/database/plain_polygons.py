@@ -26,7 +26,10 @@ def plain_footprints(items: Sequence[Mapping[str, Any]]) -> list[Footprint | Non
     if not numbers:
         return found
     lengths = np.array([len(rings[number] or ()) for number in numbers])
-    points = np.array([point for number in numbers for point in rings[number] or ()], dtype=float)
+    try:
+        points = np.array([point for number in numbers for point in rings[number] or ()], dtype=float)
+    except OverflowError:  # a whole number that no double holds: who has it is found one by one
+        return found
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
     ends = starts + lengths - 1

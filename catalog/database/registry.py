@@ -16,6 +16,9 @@ MAX_INDEXED = 64
 
 ALWAYS_KNOWN = ("datetime", "start_datetime", "end_datetime", "created", "updated")
 """Names that a filter or an order may use whether or not any item has them; all are moments."""
+ITEM_VALUES = (
+    "CREATE TABLE item_values (rowid INTEGER PRIMARY KEY REFERENCES items (rowid) ON DELETE CASCADE);"
+)
 _PROSE = frozenset({"description", "processing:lineage"})
 """Names whose values are sentences: free text finds them, an index over them would only cost."""
 

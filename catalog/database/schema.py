@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.database.derived import derive_all
+from catalog.database.registry import ITEM_VALUES
 from catalog.database.writing import fit_extents
 from infra.errors import ConfigError
 
@@ -69,7 +70,6 @@ CREATE TABLE property_kinds (
     kinds INTEGER NOT NULL,        -- values.Kind: all that its values ever were
     PRIMARY KEY (collection, name)
 ) WITHOUT ROWID;
-CREATE TABLE item_values (rowid INTEGER PRIMARY KEY REFERENCES items (rowid) ON DELETE CASCADE);
 CREATE TABLE item_sources (
     item INTEGER NOT NULL REFERENCES items (rowid) ON DELETE CASCADE,
     source TEXT NOT NULL,          -- collection/id of an item of this catalogue that it is derived from
@@ -109,7 +109,7 @@ def _fill_second(connection: sqlite3.Connection) -> None:
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(script=_FIRST),
-    Migration(script=_SECOND, fill=_fill_second),
+    Migration(script=_SECOND + ITEM_VALUES, fill=_fill_second),
 )
 """Entry *n* takes a file from layout number *n* to *n* + 1; ``PRAGMA user_version`` holds the number."""
 

@@ -123,7 +123,7 @@ def check_documents(connection: sqlite3.Connection) -> Iterator[str]:
 def _remake(texts: Sequence[str]) -> list[ItemRow | str]:
     """Make rows from documents, all at once while that succeeds; say of each bad one what is wrong."""
     try:
-        return [*check_items([json.loads(text) for text in texts])]
+        return [*check_items([json.loads(text) for text in texts], mend=True)]
     except (ValueError, InputError, RecursionError) as exc:
         if len(texts) == 1:
             return [f"its document is malformed: {exc}"]

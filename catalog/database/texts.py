@@ -22,6 +22,8 @@ _PROPERTIES = (
 """Properties of items whose words are searched, beside the item's id and its collection's."""
 _FIELDS = ("id", "title", "description", "keywords")
 """Fields of collections whose words are searched."""
+PREFIX_MARK = '"*'
+"""Stands in a query that asks for the beginning of a word, and in no other."""
 _MAX_CHARS = 10_000
 _MAX_TERMS = 50
 _PIECE = re.compile(r'"([^"]*)"|(\S+)')
@@ -75,7 +77,7 @@ def _quote(piece: tuple[str, bool]) -> str:
     text, beginning = piece
     # FTS5 cuts a quoted string into words as it cut the documents; what stands inside has no syntax
     cleaned = text.replace("\0", " ").replace('"', " ")
-    return f'"{cleaned}"' + ("*" if beginning else "")
+    return f'"{cleaned}' + (PREFIX_MARK if beginning else '"')
 
 
 def _join(values: Sequence[object]) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from catalog.database.connections import translate_error
 from catalog.database.derived import derive_all
+from catalog.database.registry import ITEM_VALUES
 from catalog.database.schema import APPLICATION_ID, MIGRATIONS
 from catalog.database.soundness import CHECKS, ENTRIES
 from infra.errors import ConfigError, DataError, InputError
@@ -129,6 +130,9 @@ def _rebuild(connection: sqlite3.Connection) -> None:
         f" FROM ({ENTRIES})"
     )
     connection.execute("DELETE FROM property_kinds")
+    connection.execute("DELETE FROM properties")  # names that no item has any more give their columns back
+    connection.execute("DROP TABLE item_values")
+    connection.execute(ITEM_VALUES)
     derive_all(connection)
     connection.execute("DELETE FROM item_counts")
     connection.execute(

@@ -97,12 +97,17 @@ def write_static_catalogue(
     )
 
 
+_OWN_NAMES = frozenset({"catalog.json", "collection.json", "terraloom-export.json"})
+"""Files of the export itself."""
+
+
 def slug_of(identifier: str) -> str:
     """Name the folder of an id: the id itself where that is plain, else what is plain of it and a digest.
 
     The name means the same in a path and in a URL, which are spelt differently beyond these characters.
     """
-    if _PLAIN.fullmatch(identifier) and len(identifier) <= _PLAIN_CHARS:
+    plain = _PLAIN.fullmatch(identifier) and len(identifier) <= _PLAIN_CHARS
+    if plain and identifier.lower() not in _OWN_NAMES:
         return identifier
     kept = re.sub(r"[^A-Za-z0-9_-]+", "-", identifier)[:60].strip("-")
     return f"{kept}~{hashlib.sha256(identifier.encode()).hexdigest()[:16]}"

@@ -147,7 +147,8 @@ class PgstacCatalogue:
             InputError: the outcome is malformed or has another id.
         """
         with self._connections.write() as connection:
-            (row,) = _check_items([merge_patch(_read_item(connection, collection, item_id), dict(patch))])
+            merged = merge_patch(_read_item(connection, collection, item_id), dict(patch))
+            (row,) = _check_items([merged], mend="geometry" not in patch)
             _require_same_id((collection, item_id), (row.collection, row.id))
             self._write(connection, [row], "replace")
 
@@ -206,8 +207,8 @@ class PgstacCatalogue:
         return stamp(row.document, created=created, now_us=now_us)
 
 
-def _check_items(items: Sequence[object]) -> list[ItemRow]:
-    rows = check_items(items)
+def _check_items(items: Sequence[object], *, mend: bool = False) -> list[ItemRow]:
+    rows = check_items(items, mend=mend)
     for row in rows:
         if row.footprint is None:
             raise InputError(f"item '{row.id}' has no geometry: a catalogue in pgSTAC needs one", id=row.id)
@@ -304,7 +305,8 @@ def _write_collection(connection: Connection, collection: Document) -> None:
         boxes.append(extent[:4])
         first, last = (_read_moment(text) for text in extent[4:])
         intervals.append((first, last))
-    document = spell(widen(collection, boxes, intervals), where=f"collection '{name}'")
+    widened = widen(collection, boxes, intervals, all_items=True)
+    document = spell(widened, where=f"collection '{name}'")
     connection.execute("SELECT upsert_collection(%s::jsonb)", (document,))
     connection.execute(
         "UPDATE collections SET private = coalesce(private, '{}') || jsonb_build_object("
@@ -324,10 +326,20 @@ def _widen_extents(connection: Connection, rows: Iterable[ItemRow]) -> None:
     for name, members in by_collection.items():
         collection = _read_collection(connection, name)
         boxes = [row.footprint.bounds for row in members if row.footprint is not None]
-        widened = widen(collection, boxes, [(row.start_us, row.end_us) for row in members])
+        moments = [(row.start_us, row.end_us) for row in members]
+        widened = widen(collection, boxes, moments, all_items=_holds_only(connection, name, len(members)))
         if widened != collection:
             text = spell(widened, where=f"collection '{name}'")
             connection.execute("SELECT update_collection(%s::jsonb)", (text,))
+
+
+def _holds_only(connection: Connection, collection: str, written: int) -> bool:
+    """Tell whether a collection has no items but those just written."""
+    found = connection.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM items WHERE collection = %s LIMIT %s) AS some",
+        (collection, written + 1),
+    ).fetchone()
+    return found is not None and found[0] <= written
 
 
 def _require_same_id(expected: object, found: object) -> None:

@@ -169,7 +169,7 @@ def _choose_backdrop(
 def _cloud_cover(plan: CubePlan) -> float:
     """Return the mean cloud cover that the scenes state, %; anything but a number counts as 100."""
     stated = [scene.properties.get("eo:cloud_cover") for scene in plan.group.scenes]
-    covers = [c if isinstance(c, int | float) and math.isfinite(c) else 100.0 for c in stated]
+    covers = [c if isinstance(c, int | float) and 0 <= c <= 100 else 100.0 for c in stated]
     return math.fsum(covers) / len(covers)
 
 

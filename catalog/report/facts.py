@@ -16,8 +16,8 @@ from catalog.grid import BoundsLonLat
 State = Literal["planned", "written", "reused", "quarantined"]
 """``planned`` is what a run leaves behind that ended before the cube's turn."""
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*@")
-_QUERY = re.compile(r"(\w+://[^\s?'\"<>]+)\?[^\s'\"<>]+")
+_CREDENTIALS = re.compile(r"(?<=://)[^\s'\"<>]*@")  # up to the last "@": passwords hold "@" and "/"
+_QUERY = re.compile(r"((?:\w+://|/vsi)[^\s?'\"<>]+)\?[^\s'\"<>]+")
 
 
 def hide_secrets(text: str) -> str:

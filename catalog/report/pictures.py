@@ -40,7 +40,10 @@ def shrink_thumbnail(png: bytes) -> tuple[str, tuple[int, int]]:
                 size = f"{picture.width} × {picture.height}"
                 raise DataError(f"a thumbnail has {size} pixels; ours have 512 × 512 at most")
             small = picture.convert("RGBA")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as exc:
+    except (
+        *(UnidentifiedImageError, OSError, SyntaxError, ValueError, IndexError),
+        Image.DecompressionBombError,
+    ) as exc:
         raise DataError(f"a thumbnail is no PNG that can be read: {exc}") from exc
     small.thumbnail((PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

@@ -103,7 +103,7 @@ class StoreAddresses:
         if path != href and _may_name(unquote(path)):
             return f"{self.roots[0]}/{unquote(path)}" if self.roots else href
         sibling = href.removeprefix(f"{base_url}collections/")
-        return f"../../{sibling}" if _SIBLING_PATH.fullmatch(sibling) else href
+        return f"../../{sibling}" if sibling != href and _SIBLING_PATH.fullmatch(sibling) else href
 
 
 NO_STORE = StoreAddresses()

@@ -5,6 +5,7 @@ Source: STAC API fields extension 1.0.0, section "Include/Exclude Semantics".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -26,6 +27,8 @@ _COLLECTION_DEFAULTS = ("title", "description", "license", "extent", "links")
 _MEMBERS = {*_KEPT, "stac_extensions", "geometry", "bbox", "properties", "links", "assets"}
 """Fields of every item: no property is meant by these names."""
 _MAX_FIELDS = 1_000
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+"""Half of a pair: UTF-8 cannot spell it, and the next link must."""
 _MAX_DEPTH = 30
 
 
@@ -54,7 +57,7 @@ class Projection:
 
     def __init__(self, *, include: Sequence[str] | None = None, exclude: Sequence[str] = ()) -> None:
         for name in (*(include or ()), *exclude):
-            if not all(name.split(".")) or name.count(".") > _MAX_DEPTH:
+            if not all(name.split(".")) or name.count(".") > _MAX_DEPTH or _SURROGATE.search(name):
                 raise InputError(f"fields names {name[:60]!r}: expected names such as properties.datetime")
         if len(include or ()) + len(exclude) > _MAX_FIELDS:
             raise InputError(f"fields names more than {_MAX_FIELDS} fields: name whole objects instead")

@@ -45,7 +45,7 @@ def answer_object(store: S3Storage, path: str, request: Request, *, media_type: 
     headers["Content-Length"] = str(end - start)
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
-    pieces = _read_pieces(store, path, start, end)
+    pieces = _read_pieces(store, path, (start, end), facts["e_tag"])
     return StreamingResponse(pieces, status_code=status, headers=headers, media_type=media_type)
 
 
@@ -86,7 +86,10 @@ def _look_at(store: S3Storage, path: str) -> Any | None:  # noqa: ANN401 (obstor
         raise TransientError(f"{store.href(path)}: {str(exc).splitlines()[0]}") from exc
 
 
-def _read_pieces(store: S3Storage, path: str, start: int, end: int) -> Iterator[bytes]:
+def _read_pieces(store: S3Storage, path: str, span: tuple[int, int], etag: str | None) -> Iterator[bytes]:
+    """Read a range piece by piece; one replaced in between breaks the stream, which clients notice."""
+    start, end = span
     for first in range(start, end, _PIECE_BYTES):
-        last = min(first + _PIECE_BYTES, end)
-        yield bytes(obstore.get_range(store.objects, path, start=first, end=last))
+        wanted: Any = {"range": (first, min(first + _PIECE_BYTES, end))}
+        options = wanted | ({"if_match": etag} if etag else {})
+        yield bytes(obstore.get(store.objects, path, options=options).bytes())

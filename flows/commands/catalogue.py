@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from catalog.report.facts import hide_secrets
 from infra.errors import InputError, NotFoundError
 from infra.settings import Settings, catalogue_uri, data_home, load_settings
 from infra.storage import Storage, open_storage
@@ -189,12 +190,14 @@ def _catalogue_file(store: str | None) -> Path:
     settings = load_settings(os.environ)
     uri = _address(settings, open_storage(store or settings.store))
     if "://" in uri:
-        raise InputError(f"the catalogue of this store is {uri}: back it up and check it where it is kept")
+        raise InputError(
+            f"the catalogue of this store is {hide_secrets(uri)}: back it up and check it where it is kept"
+        )
     return Path(uri)
 
 
 def _address(settings: Settings, storage: Storage) -> str:
-    return catalogue_uri(settings, storage.uri, data_home=data_home(os.environ)).removeprefix("file://")
+    return catalogue_uri(settings, storage.uri, data_home=data_home(os.environ))
 
 
 def _choose(client: CatalogueClient, names: str | None) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import SecretStr
 
+from catalog.report.facts import hide_secrets
 from infra.errors import InputError
 from infra.settings import Settings, cache_home, catalogue_uri, data_home, load_settings
 from infra.storage import open_storage
@@ -179,7 +180,7 @@ def embedded_catalogue(settings: Settings, store: str | None) -> Path:
     uri = catalogue_uri(settings, storage.uri, data_home=data_home(os.environ))
     if uri.startswith(("http://", "https://")):
         raise InputError(
-            f"the catalogue of this store is the API {uri}; open that, there is nothing to serve"
+            f"the catalogue of this store is the API {hide_secrets(uri)}; open that, nothing is to be served"
         )
     if not Path(uri).exists():
         raise InputError(f"store {storage.uri} has no catalogue yet; run 'terraloom map --store …' first")

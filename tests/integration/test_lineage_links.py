@@ -64,3 +64,17 @@ def test_a_product_that_changes_its_source_leaves_the_old_one(web: str) -> None:
     item["links"] = [{"rel": "derived_from", "href": "../../scenes/items/another"}]
     assert httpx.put(url, json=item, headers=HEADERS).status_code == 200
     assert _links(f"{web}/collections/scenes/items/scene%20%C3%A4", "derivative") == []
+
+
+def test_relative_hrefs_that_only_look_like_ours_stay(web: str) -> None:
+    url = f"{web}/collections/embeddings/items/e1"
+    item = httpx.get(url).json()
+    item["assets"]["picture"] = {"href": "data/items/picture.tif"}
+    assert httpx.put(url, json=item, headers=HEADERS).status_code == 200
+    assert httpx.get(url).json()["assets"]["picture"]["href"] == "data/items/picture.tif"
+
+
+def test_half_a_surrogate_pair_in_fields_is_refused(web: str) -> None:
+    body = '{"limit": 1, "fields": {"exclude": ["\\ud800"]}}'
+    answer = httpx.post(f"{web}/search", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400

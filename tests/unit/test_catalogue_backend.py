@@ -1,5 +1,6 @@
 """The SQLite catalogue: what it keeps, what it refuses, and that it loses nothing under several writers."""
 
+import contextlib
 import copy
 import datetime as dt
 import itertools
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from catalog.database.backend import ConflictError, SearchQuery, SqliteCatalogue, UpsertResult
+from catalog.database import searching
+from catalog.database.backend import ConflictError, SearchQuery, SortKey, SqliteCatalogue, UpsertResult
 from infra.errors import AppError, ConfigError, DataError, InputError, NotFoundError, TransientError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -431,3 +433,49 @@ class TestSeveralWriters:
         catalogue = SqliteCatalogue(path)
         assert catalogue.get_collections() == []
         catalogue.close()
+
+
+class TestOddInput:
+    def test_a_coordinate_that_no_double_holds(self, catalogue):
+        item = make_item("a")
+        item["geometry"] = {
+            "type": "Polygon",
+            "coordinates": [[[0, 0], [10**400, 0], [1, 1], [0, 1], [0, 0]]],
+        }
+        with pytest.raises(InputError, match="item 'a': geometry is a malformed Polygon"):
+            catalogue.upsert_items([make_item("b"), item])
+        assert catalogue.count() == 0
+
+    def test_more_property_names_than_are_kept_account_of(self, catalogue):
+        item = make_item("a")
+        item["properties"] |= {f"n{number}": 1 for number in range(1_001)}
+        with pytest.raises(InputError, match="at most 1000 names"):
+            catalogue.upsert_items([item])
+
+    def test_beginnings_of_common_words_are_found_at_once(self, catalogue, monkeypatch):
+        monkeypatch.setattr(searching, "CANDIDATES_CAP", 0)
+        monkeypatch.setattr(searching, "_COMMON_HITS", 1)
+        catalogue.upsert_items([make_item("alpha-1"), make_item("alpha-2")])
+        for words in ("alph*", "alpha"):
+            assert {item["id"] for item in catalogue.search(SearchQuery(q=[words])).items} == {
+                "alpha-1",
+                "alpha-2",
+            }
+
+    def test_a_long_order_in_any_script_has_a_next_page(self, catalogue):
+        items = [make_item(f"{'é' * 200}{number}") for number in range(3)]
+        for item in items:
+            item["properties"] |= {"one": "\N{SNOWMAN}" * 150, "two": "\N{GRINNING FACE}" * 159}
+        catalogue.upsert_items(items)
+        keys = [SortKey(field="one"), SortKey(field="two"), SortKey(field="id")]
+        page = catalogue.search(SearchQuery(sortby=keys, limit=2))
+        rest = catalogue.search(SearchQuery(sortby=keys, limit=2, token=page.next_token))
+        assert [item["id"] for item in page.items + rest.items] == [item["id"] for item in items]
+
+    def test_a_collection_nested_deeply_is_taken_or_refused(self, catalogue):
+        nested: object = 1
+        for _ in range(700):
+            nested = [nested]
+        with contextlib.suppress(InputError):
+            catalogue.upsert_collection({**make_collection("deep"), "nested": nested})
+        assert catalogue.count() == 0

@@ -8,10 +8,11 @@ import threading
 import pytest
 
 from catalog.database.backend import SqliteCatalogue
-from catalog.database.filters import SearchQuery
+from catalog.database.filters import SearchQuery, SortKey
 from catalog.database.upkeep import back_up, check, repair
 from flows.cli import run
 from infra.errors import ConfigError, DataError, InputError, TransientError
+from tests.support.many_items import collection_of, many_items
 
 KEEPERS = ("items", "documents", "collections")
 
@@ -322,3 +323,21 @@ class TestCommands:
             assert run(["catalogue", *words, "--store", str(tmp_path / "none")]) == 2
             assert len(capsys.readouterr().err.splitlines()) == 1
         assert list(tmp_path.iterdir()) == []
+
+
+def test_repair_gives_back_the_columns_of_names_that_nothing_has(tmp_path):
+    catalogue = SqliteCatalogue(tmp_path / "catalogue.sqlite")
+    catalogue.upsert_collection(collection_of("optical"))
+    item = next(each for each in many_items(20) if each["collection"] == "optical")
+    many = {**item, "properties": item["properties"] | {f"n{number}": 1 for number in range(400)}}
+    catalogue.upsert_items([many])
+    late = {**item, "properties": {**item["properties"], "late": 5}}
+    catalogue.upsert_items([late])
+    with pytest.raises(InputError, match="not kept for sorting"):
+        catalogue.search(SearchQuery(sortby=[SortKey(field="late")]))
+    catalogue.close()
+    repair(tmp_path / "catalogue.sqlite")
+    again = SqliteCatalogue(tmp_path / "catalogue.sqlite")
+    assert len(again.search(SearchQuery(sortby=[SortKey(field="late")])).items) == 1
+    again.close()
+    assert check(tmp_path / "catalogue.sqlite").faults == ()
