@@ -336,7 +336,7 @@ def _widen_extents(connection: Connection, rows: Iterable[ItemRow]) -> None:
 def _holds_only(connection: Connection, collection: str, written: int) -> bool:
     """Tell whether a collection has no items but those just written."""
     found = connection.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM items WHERE collection = %s LIMIT %s) AS some",
+        "SELECT count(*) FROM (SELECT 1 FROM items WHERE collection = %s LIMIT %s) AS held",
         (collection, written + 1),
     ).fetchone()
     return found is not None and found[0] <= written
