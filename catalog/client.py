@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
-from urllib.parse import unquote, urlsplit
 
 from catalog.api_client import PAGE_ITEMS, HttpClient, read_by_id
 from catalog.database.backend import SqliteCatalogue
@@ -18,6 +17,7 @@ from catalog.database.filters import SearchQuery
 from catalog.database.writing import UpsertResult
 from catalog.exchange import RetryPolicy
 from infra.errors import ConfigError
+from infra.settings import spell_local_path
 
 __all__ = [
     "CatalogueClient",
@@ -120,11 +120,7 @@ def open_catalogue(uri: str, *, token: str | None = None) -> CatalogueClient:
     """
     if re.match(r"https?://", uri, re.IGNORECASE):
         return HttpClient(uri, token)
-    if uri.startswith("file://"):
-        parts = urlsplit(uri)
-        if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
-            raise ConfigError(f"catalogue address {uri} is not a file of this machine: spell it file:///path")
-        return EmbeddedClient(Path(unquote(parts.path)))
-    if "://" in uri:
+    path = spell_local_path(uri)
+    if "://" in path:
         raise ConfigError(f"catalogue address {uri.split('://')[0]}://… is neither http(s) nor a path")
-    return EmbeddedClient(Path(uri).expanduser())
+    return EmbeddedClient(Path(path))

@@ -104,21 +104,23 @@ def catalogue_uri(settings: Settings, store_uri: str, *, data_home: Path) -> str
         data_home: The user's data folder; SQLite cannot live in S3, so an S3 store's catalogue is kept there.
     """
     if settings.catalogue.uri is not None:
-        return _local_path(settings.catalogue.uri)
+        return spell_local_path(settings.catalogue.uri)
     if store_uri.startswith("s3://"):
         name = hashlib.sha256(store_uri.encode()).hexdigest()[:16]
         return str(data_home / "catalogues" / f"{name}.sqlite")
     return str(Path(store_uri) / CATALOGUE_NAME)
 
 
-def _local_path(uri: str) -> str:
-    """Spell ``file:///path`` and ``~/path`` as a plain path; leave the rest as it is."""
+def spell_local_path(uri: str) -> str:
+    """Spell ``file:///path`` and ``~/path`` as a plain path; leave the rest as it is.
+
+    Raises:
+        ConfigError: a file address of another machine, or with a query.
+    """
     if uri.startswith("file://"):
         parts = urlsplit(uri)
-        if parts.netloc not in ("", "localhost"):
-            raise ConfigError(
-                f"setting catalogue.uri = {uri!r}: not a file of this machine; give file:///path"
-            )
+        if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
+            raise ConfigError(f"catalogue address {uri} is not a file of this machine: spell it file:///path")
         return unquote(parts.path)
     return str(Path(uri).expanduser()) if uri.startswith("~") else uri
 

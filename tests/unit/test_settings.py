@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ConfigError
-from infra.settings import Settings, catalogue_uri, data_home, load_settings
+from infra.settings import Settings, catalogue_uri, data_home, load_settings, spell_local_path
 
 
 @pytest.fixture
@@ -148,3 +148,13 @@ def test_catalogue_lies_beside_a_local_store_and_in_the_user_folder_for_s3():
 def test_data_home_follows_xdg():
     assert data_home({"XDG_DATA_HOME": "/x"}) == Path("/x/terraloom")
     assert data_home({}) == Path.home() / ".local/share/terraloom"
+
+
+def test_file_addresses_are_paths(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "my catalogue#1.sqlite"
+    assert spell_local_path(path.as_uri()) == str(path)
+    assert spell_local_path("~/c.sqlite") == str(tmp_path / "c.sqlite")
+    assert spell_local_path("https://stac.example.org/~a") == "https://stac.example.org/~a"
+    with pytest.raises(ConfigError, match="not a file of this machine"):
+        spell_local_path("file://elsewhere/c.sqlite")
