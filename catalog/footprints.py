@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry as Shape
 
+from catalog.grid import BoundsLonLat
 from catalog.records import Grid, Scene
 
 Points: TypeAlias = NDArray[np.float64]
@@ -60,6 +61,13 @@ def find_footprint(scenes: Sequence[Scene], grid: Grid) -> Footprint:
         bbox=_bound(split),
         weights=tuple(float(part.area) * _shrink(part) for part in parts),
     )
+
+
+def find_box_footprint(bounds: BoundsLonLat) -> Footprint:
+    """Outline a box; two polygons where it crosses the antimeridian (west > east)."""
+    west, south, east, north = bounds
+    split = _split(shapely.box(west, south, east + 360.0 if east < west else east, north))
+    return Footprint(geometry=_to_geojson(split), bbox=_bound(split), weights=())
 
 
 def _outline_grid(grid: Grid) -> tuple[Shape, float]:

@@ -15,12 +15,12 @@ from prefect.artifacts import (
 )
 from prefect.futures import PrefectFuture, as_completed
 
+from catalog.products import ProductOutcome, ProductPlan, collection_of
 from catalog.records import CubePlan
 from catalog.report.facts import RunRecord, hide_secrets
 from flows.plan_table import plan_rows
 from infra.errors import AppError, InternalError
 from infra.logging import log_progress
-from tasks.write_cube import CubeOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -33,18 +33,20 @@ def announce_plan(plans: Sequence[CubePlan], *, reused: Collection[str]) -> None
     create_table_artifact(plan_rows(plans, reused=reused), key="plan", description="What this run plans")
 
 
-def follow_cubes(futures: list[PrefectFuture[CubeOutcome]]) -> tuple[list[CubeOutcome], AppError | None]:
+def follow_cubes(
+    futures: list[PrefectFuture[ProductOutcome]],
+) -> tuple[list[ProductOutcome], AppError | None]:
     """Wait for the cubes, keeping a progress artifact up to date.
 
     Returns:
         Outcomes of the cubes that ended well or in quarantine, and the first failure if there was one.
     """
-    outcomes: list[CubeOutcome] = []
+    outcomes: list[ProductOutcome] = []
     failures: list[AppError] = []
     artifact: Any = create_progress_artifact(0.0, key="cubes", description=f"{len(futures)} cubes to write")
     for done, future in enumerate(as_completed(futures), start=1):
         result: object = future.result(raise_on_failure=False)
-        if isinstance(result, CubeOutcome):
+        if isinstance(result, ProductOutcome):
             outcomes.append(result)
             log_progress("quarantined" if result.quarantined else "cube", result.id)
             if result.quarantined:
@@ -55,11 +57,11 @@ def follow_cubes(futures: list[PrefectFuture[CubeOutcome]]) -> tuple[list[CubeOu
     return outcomes, failures[0] if failures else None
 
 
-def announce_items(plans: Sequence[CubePlan], *, catalogue: str) -> None:
+def announce_items(plans: Sequence[ProductPlan], *, catalogue: str) -> None:
     """Keep links to the published items as an artifact, when the catalogue is an API."""
     if catalogue.startswith(("http://", "https://")):
         base = catalogue.rstrip("/")
-        lines = [f"* [{plan.id}]({base}/collections/scenes/items/{plan.id})" for plan in plans]
+        lines = [f"* [{plan.id}]({base}/collections/{collection_of(plan)}/items/{plan.id})" for plan in plans]
     else:
         lines = [f"* `{plan.id}`" for plan in plans]
     create_markdown_artifact("\n".join(["# Items", "", *lines]), key="items", description="Published items")

@@ -18,6 +18,7 @@ from flows.commands.browse import browse
 from flows.commands.demo import demo
 from flows.commands.doctor import doctor
 from flows.commands.map import ingest, map_command, plan
+from flows.commands.osm import osm
 from flows.commands.serve import serve
 from flows.commands.stac import stac
 from flows.commands.store import export, gc, items
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.command("demo")(demo)
 app.command("map")(map_command)
 app.command("ingest")(ingest)
+app.command("osm")(osm)
 app.command("plan")(plan)
 app.command("serve")(serve)
 app.command("browse")(browse)

@@ -12,24 +12,23 @@ from prefect.futures import PrefectFuture
 
 from catalog.cubes.preflight import check_hosts, check_local_files, check_space
 from catalog.cubes.receipts import read_cube_receipt
+from catalog.products import ProductOutcome
 from catalog.records import CubePlan, Scene
-from catalog.report.facts import hide_secrets
 from catalog.sources.presets import Source, resolve_source
-from flows.artifacts import announce_items, announce_plan, follow_cubes
+from flows.artifacts import announce_plan, follow_cubes
+from flows.closing import publish_and_reconcile, publish_standing, summarise
 from flows.journal import Journal
 from flows.params import MapAreaParams
 from flows.planning import plan_request
-from flows.run_report import keep_report
+from flows.run_report import describe_request, keep_report
 from flows.runners import make_task_runner
 from flows.runs import RunFolder, RunPlaces, find_places, new_run
-from flows.summary import Quarantine, RunSummary
+from flows.summary import RunSummary
 from infra.cluster import reach_scheduler, running_cluster
 from infra.errors import AppError, ConfigError, InputError
 from infra.storage import Storage, open_storage
-from tasks.publish_items import publish_items
-from tasks.reconcile_run import reconcile_run
 from tasks.search_scenes import search_scenes
-from tasks.write_cube import CubeOutcome, write_cube
+from tasks.write_cube import write_cube
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +48,8 @@ def ingest_scenes(params: MapAreaParams) -> RunSummary:
         ConfigError: store, catalogue or cluster cannot be used.
         TransientError: network or cluster failed more often than retries allow; what is done is kept.
     """
-    journal = Journal()
+    journal: Journal[CubePlan] = Journal()
+    request = describe_request(params)
     places = find_places(params.store)
     trusted = places.settings.sources
     source = resolve_source(params.source, extra_roots=trusted.extra_roots, extra_hosts=trusted.extra_hosts)
@@ -69,19 +69,22 @@ def ingest_scenes(params: MapAreaParams) -> RunSummary:
     with run:
         try:
             _make_cubes(params, places, run, journal)
-            _publish(params, places, journal)
+            publish_and_reconcile(run, places, journal)
         except AppError as exc:
-            keep_report(params, places, run, journal, failure=exc)
+            keep_report(request, places, run, journal, failure=exc)
             raise
-        return run.finish(_summarise(places, run, journal, keep_report(params, places, run, journal)))
+        report = keep_report(request, places, run, journal)
+        return run.finish(summarise(run, places, journal, report))
 
 
-def _plan(params: MapAreaParams, storage: Storage, scenes: Sequence[Scene], journal: Journal) -> None:
+def _plan(
+    params: MapAreaParams, storage: Storage, scenes: Sequence[Scene], journal: Journal[CubePlan]
+) -> None:
     journal.plans.extend(plan_request(params, scenes))
     journal.reused.update(plan.id for plan in journal.plans if read_cube_receipt(storage, plan) is not None)
 
 
-def refuse_early(storage: Storage, params: MapAreaParams, todo: Sequence[CubePlan]) -> list[CubeOutcome]:
+def refuse_early(storage: Storage, params: MapAreaParams, todo: Sequence[CubePlan]) -> list[ProductOutcome]:
     """Check files and space before anything is written.
 
     Returns:
@@ -98,7 +101,7 @@ def refuse_early(storage: Storage, params: MapAreaParams, todo: Sequence[CubePla
         raise InputError(f"{complaints[first].message}{more}; or go on with --broken-assets quarantine")
     check_space(storage, todo)
     return [
-        CubeOutcome(id=plan.id, quarantined=complaints[bad[0]].message)
+        ProductOutcome(id=plan.id, quarantined=complaints[bad[0]].message)
         for plan in todo
         if (bad := [b.href for scene in plan.group.scenes for b in scene.bands if b.href in complaints])
     ]
@@ -121,16 +124,16 @@ def _search_arguments(params: MapAreaParams, source: Source) -> dict[str, Any]:
     }
 
 
-def _make_cubes(params: MapAreaParams, places: RunPlaces, run: RunFolder, journal: Journal) -> None:
+def _make_cubes(params: MapAreaParams, places: RunPlaces, run: RunFolder, journal: Journal[CubePlan]) -> None:
     """Write what is missing; after a failure, see to what stands before passing it on."""
     failure = _write_cubes(params, places, run, journal)
     if failure is not None:
-        _keep_what_stands(params, places, journal, failure)
+        _keep_what_stands(places, run, journal, failure)
         raise failure
 
 
 def _write_cubes(
-    params: MapAreaParams, places: RunPlaces, run: RunFolder, journal: Journal
+    params: MapAreaParams, places: RunPlaces, run: RunFolder, journal: Journal[CubePlan]
 ) -> AppError | None:
     todo = journal.unfinished()
     if not todo:
@@ -139,7 +142,7 @@ def _write_cubes(
         with journal.stage("cluster"):
             cluster = stack.enter_context(running_cluster(places.settings.dask, report=report))
         with journal.stage("write"):
-            futures: list[PrefectFuture[CubeOutcome]] = [
+            futures: list[PrefectFuture[ProductOutcome]] = [
                 write_cube.submit(params.store, plan, cluster) for plan in todo
             ]
             outcomes, failure = follow_cubes(futures)
@@ -147,9 +150,11 @@ def _write_cubes(
     return failure
 
 
-def _keep_what_stands(params: MapAreaParams, places: RunPlaces, journal: Journal, failure: AppError) -> None:
+def _keep_what_stands(
+    places: RunPlaces, run: RunFolder, journal: Journal[CubePlan], failure: AppError
+) -> None:
     """Publish the cubes that stand after a failure; leave no half-written ones on a store that is full."""
-    storage = open_storage(params.store)
+    storage = run.storage
     unfinished = [plan for plan in journal.plans if read_cube_receipt(storage, plan) is None]
     if isinstance(failure, ConfigError):
         for plan in unfinished:
@@ -158,48 +163,4 @@ def _keep_what_stands(params: MapAreaParams, places: RunPlaces, journal: Journal
         return
     standing = [plan for plan in journal.plans if plan not in unfinished]
     if standing:
-        _publish_standing(params, places, standing, journal)
-
-
-def _target(places: RunPlaces) -> dict[str, Any]:
-    return {"catalogue": places.catalogue, "token": places.settings.catalogue.token}
-
-
-def _publish_standing(
-    params: MapAreaParams, places: RunPlaces, standing: Sequence[CubePlan], journal: Journal
-) -> None:
-    with journal.stage("publish"):
-        publish_items(params.store, standing, **_target(places), execution_href=places.execution_href)
-    journal.catalogued.update(plan.id for plan in standing)
-
-
-def _publish(params: MapAreaParams, places: RunPlaces, journal: Journal) -> None:
-    bad = [outcome.id for outcome in journal.quarantined]
-    standing = [plan for plan in journal.plans if plan.id not in bad]
-    if standing:
-        _publish_standing(params, places, standing, journal)
-    with journal.stage("reconcile"):
-        reconcile_run(params.store, journal.plans, quarantined=bad, **_target(places))
-    announce_items(standing, catalogue=places.catalogue)
-
-
-def _summarise(places: RunPlaces, run: RunFolder, journal: Journal, report: str | None) -> RunSummary:
-    return RunSummary(
-        run=run.name,
-        store=run.storage.uri,
-        catalogue=places.catalogue,
-        planned=len(journal.plans),
-        written=len(journal.made),
-        reused=len(journal.reused),
-        catalogued=len(journal.catalogued),
-        quarantined=len(journal.quarantined),
-        quarantine=tuple(
-            Quarantine(id=o.id, reason=hide_secrets(o.quarantined or "")) for o in journal.quarantined
-        ),
-        tiles_read=sum(outcome.tiles_read for outcome in journal.made),
-        bytes_written=journal.bytes_written,
-        seconds=journal.seconds,
-        stage_seconds=journal.stage_seconds,
-        report=report,
-        item_ids=tuple(sorted(journal.catalogued)),
-    )
+        publish_standing(run, places, standing, journal)

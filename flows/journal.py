@@ -6,22 +6,24 @@ import datetime as dt
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
-from catalog.records import CubePlan
-from catalog.report.facts import CubeDeed, State, hide_secrets
-from tasks.write_cube import CubeOutcome
+from catalog.products import ProductOutcome, ProductPlan
+from catalog.report.facts import Deed, State, hide_secrets
+
+Plan = TypeVar("Plan", bound=ProductPlan)
 
 
-class Journal:
-    """Hold a run's clock and outcomes; it only grows."""
+class Journal(Generic[Plan]):
+    """Hold a run's clock and outcomes, for plans of one kind; it only grows."""
 
     def __init__(self) -> None:
         self.started = dt.datetime.now(dt.UTC)
         self.stage_seconds: dict[str, float] = {}
-        self.plans: list[CubePlan] = []
+        self.plans: list[Plan] = []
         self.reused: set[str] = set()
-        """Ids of cubes that stood before the run."""
-        self.outcomes: list[CubeOutcome] = []
+        """Ids of products that stood before the run."""
+        self.outcomes: list[ProductOutcome] = []
         self.catalogued: set[str] = set()
         """Ids of items that the catalogue took or was seen to hold."""
         self._start_s = time.perf_counter()
@@ -41,41 +43,41 @@ class Journal:
             self.stage_seconds[name] = self.stage_seconds.get(name, 0.0) + time.perf_counter() - start_s
 
     @property
-    def made(self) -> list[CubeOutcome]:
-        """Outcomes of the cubes that this run wrote."""
+    def made(self) -> list[ProductOutcome]:
+        """Outcomes of the products that this run wrote."""
         return [outcome for outcome in self.outcomes if not outcome.quarantined]
 
     @property
-    def quarantined(self) -> list[CubeOutcome]:
-        """Outcomes of the cubes that could not be made."""
+    def quarantined(self) -> list[ProductOutcome]:
+        """Outcomes of the products that could not be made."""
         return [outcome for outcome in self.outcomes if outcome.quarantined]
 
     @property
     def bytes_written(self) -> int:
-        """Size of the cubes that this run wrote."""
+        """Size of the products that this run wrote."""
         return sum(outcome.bytes_written for outcome in self.made)
 
-    def deeds(self) -> tuple[CubeDeed, ...]:
+    def deeds(self) -> tuple[Deed, ...]:
         """Say what became of each planned cube, in the plan's order."""
         found = {outcome.id: outcome for outcome in self.outcomes}
         return tuple(self._deed(plan.id, found.get(plan.id)) for plan in self.plans)
 
-    def unfinished(self) -> list[CubePlan]:
-        """List the plans whose cubes neither stood before nor came to an end."""
+    def unfinished(self) -> list[Plan]:
+        """List the plans whose products neither stood before nor came to an end."""
         done = self.reused | {outcome.id for outcome in self.outcomes}
         return [plan for plan in self.plans if plan.id not in done]
 
-    def _deed(self, cube: str, outcome: CubeOutcome | None) -> CubeDeed:
+    def _deed(self, product: str, outcome: ProductOutcome | None) -> Deed:
         if outcome is None:
             # What stands without our doing was made before us, or beside us by another run.
-            state: State = "reused" if cube in self.reused | self.catalogued else "planned"
-            return CubeDeed(id=cube, state=state, catalogued=cube in self.catalogued)
+            state: State = "reused" if product in self.reused | self.catalogued else "planned"
+            return Deed(id=product, state=state, catalogued=product in self.catalogued)
         if outcome.quarantined:
-            return CubeDeed(id=cube, state="quarantined", reason=hide_secrets(outcome.quarantined))
-        return CubeDeed(
-            id=cube,
+            return Deed(id=product, state="quarantined", reason=hide_secrets(outcome.quarantined))
+        return Deed(
+            id=product,
             state="written",
-            catalogued=cube in self.catalogued,
+            catalogued=product in self.catalogued,
             tiles_read=outcome.tiles_read,
             seconds=outcome.seconds,
         )

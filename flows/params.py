@@ -4,19 +4,44 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from catalog.grid import check_bounds, parse_crs
+from catalog.grid import BoundsLonLat, check_bounds, parse_crs
 from infra.errors import InputError
 from infra.storage import check_store_uri
 
-Step = Literal["ingest"]
-STEPS: tuple[Step, ...] = ("ingest",)
-PLANNED_STEPS = ("osm", "register", "encode", "describe")
+Step = Literal["osm", "ingest"]
+STEPS: tuple[Step, ...] = ("osm", "ingest")
+DEFAULT_STEPS: tuple[Step, ...] = ("ingest",)
+PLANNED_STEPS = ("register", "encode", "describe")
 """Steps whose names are reserved: the design knows them, this version does not do them yet."""
 RESAMPLINGS = ("nearest", "bilinear", "cubic", "average", "mode")
+
+
+def _check_crs(value: str | None) -> str | None:
+    if value is not None:
+        parse_crs(value)
+    return value
+
+
+def _check_store(value: str) -> str:
+    check_store_uri(value)
+    return value
+
+
+Bbox = Annotated[BoundsLonLat, AfterValidator(check_bounds)]
+CrsText = Annotated[str | None, AfterValidator(_check_crs)]
+StoreUri = Annotated[str, AfterValidator(_check_store)]
 
 
 class MapAreaParams(BaseModel):
@@ -28,14 +53,14 @@ class MapAreaParams(BaseModel):
         description="Preset (earth-search, planetary-computer), STAC API URL, or catalogue path"
     )
     collections: tuple[str, ...] = Field(min_length=1, description="Collection ids of the source")
-    bbox: tuple[float, float, float, float] = Field(description="W,S,E,N degrees; W > E crosses 180°")
+    bbox: Bbox = Field(description="W,S,E,N degrees; W > E crosses 180°")
     datetime: str = Field(description="Interval A/B, ISO 8601; '..' leaves an end open")
-    store: str = Field(description="Path or s3://bucket/prefix that products go to")
+    store: StoreUri = Field(description="Path or s3://bucket/prefix that products go to")
     bands: tuple[str, ...] | None = Field(
         default=None, description="Variables wanted; None takes the default"
     )
     resolution_m: float = Field(default=10.0, gt=0, le=100_000, description="Pixel edge, metres")
-    crs: str | None = Field(default=None, description="CRS of the grid; None chooses UTM")
+    crs: CrsText = Field(default=None, description="CRS of the grid; None chooses UTM")
     loader: Literal["odc", "stackstac"] = Field(default="odc", description="Library that reads the pixels")
     resampling: Literal["nearest", "bilinear", "cubic", "average", "mode"] = Field(
         default="nearest", description="Resampling of data bands; quality bands always use nearest"
@@ -43,7 +68,14 @@ class MapAreaParams(BaseModel):
     mask: Literal["none", "clouds"] = Field(
         default="none", description="clouds: set cloud, shadow and fill classes of SCL/QA bands to nodata"
     )
-    steps: tuple[Step, ...] = Field(default=STEPS, min_length=1, description="Steps to run, in order")
+    osm: str | None = Field(
+        default=None, description="OpenStreetMap extract to publish beside the imagery, or overpass"
+    )
+    steps: tuple[Step, ...] = Field(
+        default=DEFAULT_STEPS,
+        min_length=1,
+        description="Steps to run, in order; osm is implied by an extract",
+    )
     shard_px: int = Field(default=4096, ge=256, le=16384, description="Largest shard edge, pixels")
     max_scenes: int = Field(default=10_000, ge=1, description="Refuse searches that find more")
     max_quarantined: float = Field(
@@ -52,24 +84,6 @@ class MapAreaParams(BaseModel):
     broken_assets: Literal["refuse", "quarantine"] = Field(
         default="refuse", description="What a truncated or absent local file does: stop the run, or its cube"
     )
-
-    @field_validator("bbox")
-    @classmethod
-    def _bbox_on_earth(cls, value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-        return check_bounds(value)
-
-    @field_validator("crs")
-    @classmethod
-    def _crs_known(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_crs(value)
-        return value
-
-    @field_validator("store")
-    @classmethod
-    def _store_known(cls, value: str) -> str:
-        check_store_uri(value)
-        return value
 
     @field_validator("datetime")
     @classmethod
@@ -84,17 +98,71 @@ class MapAreaParams(BaseModel):
             raise InputError(f"shard_px {value} must be a power of two, e.g. 2048 or 4096")
         return value
 
+    @model_validator(mode="after")
+    def _osm_has_a_source(self) -> Self:
+        if "osm" in self.steps and self.osm is None:
+            raise InputError("step 'osm' has no source; give --osm with an extract, or --osm overpass")
+        return self
+
+
+class OsmParams(BaseModel):
+    """Say which OpenStreetMap data become a product, and what else is made of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(description="Extract (.osm, .osm.gz, .osm.bz2, .osm.pbf), or overpass")
+    bbox: Bbox | None = Field(
+        default=None, description="W,S,E,N degrees; None takes the whole extract; overpass needs one"
+    )
+    store: StoreUri = Field(description="Path or s3://bucket/prefix that the product goes to")
+    resolution_m: float | None = Field(
+        default=None, gt=0, le=100_000, description="Pixel edge of the drawn map, metres; None chooses"
+    )
+    crs: CrsText = Field(default=None, description="CRS of the drawn map; None chooses UTM")
+    graph: bool = Field(default=True, description="Also keep the graph of the features")
+    network: Literal["drive", "walk", "bike", "all"] | None = Field(
+        default=None, description="Also keep this street network"
+    )
+    network_form: Literal["graphml", "gpkg"] = Field(default="graphml", description="Its file format")
+    as_of: dt.datetime | None = Field(
+        default=None, description="Ask Overpass for the data as they were then, ISO 8601"
+    )
+    max_features: int = Field(default=2_000_000, ge=1, description="Refuse areas that hold more")
+
+    @field_validator("as_of")
+    @classmethod
+    def _as_of_in_utc(cls, value: dt.datetime | None) -> dt.datetime | None:
+        if value is None or value.tzinfo:
+            return value
+        return value.replace(tzinfo=dt.UTC)
+
+    @model_validator(mode="after")
+    def _fits_the_source(self) -> Self:
+        if self.source == "overpass" and self.bbox is None:
+            raise InputError("overpass has no whole to take; give --bbox W,S,E,N")
+        if self.source != "overpass" and self.as_of is not None:
+            raise InputError("--as-of asks Overpass for older data; an extract is as old as it is")
+        return self
+
+
+Params = TypeVar("Params", bound=BaseModel)
+
 
 def parse_params(values: dict[str, Any]) -> MapAreaParams:
+    """Build the parameters of ``map_area``; see ``parse_as``."""
+    return parse_as(MapAreaParams, values)
+
+
+def parse_as(model: type[Params], values: dict[str, Any]) -> Params:
     """Build parameters from raw values, or say in one line what is wrong with which.
 
     Raises:
         InputError: an unknown name (the nearest valid one is named) or a wrong value.
     """
     try:
-        return MapAreaParams.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as exc:
-        raise InputError(_first_complaint(exc)) from exc
+        raise InputError(_first_complaint(exc, model)) from exc
 
 
 def check_interval(text: str) -> tuple[dt.datetime | None, dt.datetime | None]:
@@ -127,20 +195,18 @@ def _parse_end(part: str, text: str, *, last: bool) -> dt.datetime | None:
     return instant if instant.tzinfo else instant.replace(tzinfo=dt.UTC)
 
 
-def _first_complaint(exc: ValidationError) -> str:
+def _first_complaint(exc: ValidationError, model: type[BaseModel]) -> str:
     error = exc.errors(include_url=False)[0]
     cause = error.get("ctx", {}).get("error")
     if isinstance(cause, InputError):
         return cause.message
     place = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(place), list(MapAreaParams.model_fields), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"valid: {', '.join(MapAreaParams.model_fields)}"
+        near = difflib.get_close_matches(str(place), list(model.model_fields), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"valid: {', '.join(model.model_fields)}"
         return f"parameter {place!r} is unknown; {hint}"
     if error["type"] == "missing":
-        return (
-            f"parameter {place!r} is required; {MapAreaParams.model_fields[str(error['loc'][0])].description}"
-        )
+        return f"parameter {place!r} is required; {model.model_fields[str(error['loc'][0])].description}"
     if place.startswith("steps"):
         return _step_complaint(str(error["input"]))
     return f"{place} {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

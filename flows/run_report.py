@@ -6,7 +6,7 @@ import logging
 
 from catalog.report.facts import RequestFacts, RunRecord, StageFacts, hide_secrets
 from flows.artifacts import announce_report
-from flows.journal import Journal
+from flows.journal import Journal, Plan
 from flows.params import MapAreaParams
 from flows.runs import RunFolder, RunPlaces
 from infra.errors import AppError
@@ -16,17 +16,17 @@ logger = logging.getLogger(__name__)
 
 
 def keep_report(
-    params: MapAreaParams,
+    request: RequestFacts,
     places: RunPlaces,
     run: RunFolder,
-    journal: Journal,
+    journal: Journal[Plan],
     *,
     failure: AppError | None = None,
 ) -> str | None:
     """Write the report of a run that is over, well or not.
 
     Args:
-        params: What was asked.
+        request: What was asked.
         places: Where the run computes and publishes.
         run: Its folder.
         journal: What it did.
@@ -35,10 +35,10 @@ def keep_report(
     Returns:
         Where the report is; None when it could not be written, and a warning said why.
     """
-    record = make_record(params, places, run, journal, failure=failure)
+    record = make_record(request, places, run, journal, failure=failure)
     # A run that failed has waited for the network already.
     policy = write_report if failure is None else write_report.with_options(retries=0)
-    state = policy(params.store, record, journal.plans, folder=run.folder, return_state=True)
+    state = policy(run.storage.uri, record, journal.plans, folder=run.folder, return_state=True)
     result: object = state.result(raise_on_failure=False)
     if isinstance(result, str):
         announce_report(result, record)
@@ -48,10 +48,10 @@ def keep_report(
 
 
 def make_record(
-    params: MapAreaParams,
+    request: RequestFacts,
     places: RunPlaces,
     run: RunFolder,
-    journal: Journal,
+    journal: Journal[Plan],
     *,
     failure: AppError | None = None,
 ) -> RunRecord:
@@ -60,7 +60,7 @@ def make_record(
         run=run.name,
         started=journal.started,
         seconds=journal.seconds,
-        request=_describe_request(params),
+        request=request,
         stages=tuple(
             StageFacts(name=name, seconds=seconds, size=_stage_size(name, journal))
             for name, seconds in journal.stage_seconds.items()
@@ -73,11 +73,12 @@ def make_record(
     )
 
 
-def _stage_size(name: str, journal: Journal) -> int | None:
+def _stage_size(name: str, journal: Journal[Plan]) -> int | None:
     return journal.bytes_written if name == "write" else None
 
 
-def _describe_request(params: MapAreaParams) -> RequestFacts:
+def describe_request(params: MapAreaParams) -> RequestFacts:
+    """Put down a request for cubes, for its report."""
     options = {
         "Bands": ", ".join(params.bands) if params.bands else "the source's default",
         "Pixel edge": f"{params.resolution_m:g} m",

@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Self
 
 from prefect.runtime import flow_run
+from pydantic import BaseModel
 
-from catalog.cubes.garbage import LEASE_NAME, RUNS_FOLDER
-from flows.params import MapAreaParams
+from catalog.garbage import LEASE_NAME, RUNS_FOLDER
 from flows.summary import RunSummary
 from infra.digests import canonical_json
 from infra.errors import AppError
@@ -90,13 +90,17 @@ class RunFolder:
             if path.exists():
                 self._keep_report(path)
 
+    def discard(self) -> None:
+        """Forget the run: it was refused before anything was written."""
+        self.storage.delete_folder(self.folder)
+
     def finish(self, summary: RunSummary) -> RunSummary:
         """Keep the summary and return it."""
         text = json.dumps(summary.model_dump(mode="json"), indent=2)
         self.storage.write(self._path("summary.json"), text.encode())
         return summary
 
-    def keep_request(self, params: MapAreaParams) -> None:
+    def keep_request(self, params: BaseModel) -> None:
         """Keep what was asked for."""
         self.storage.write(
             self._path("params.json"), json.dumps(params.model_dump(mode="json"), indent=2).encode()
@@ -114,7 +118,7 @@ class RunFolder:
         return f"{self.folder}/{name}"
 
 
-def new_run(storage: Storage, params: MapAreaParams) -> RunFolder:
+def new_run(storage: Storage, params: BaseModel) -> RunFolder:
     """Open the folder of this flow run, named by its start and Prefect's id."""
     started = flow_run.get_scheduled_start_time()
     run = RunFolder(storage, f"{started.in_timezone('UTC'):%Y%m%dT%H%M%SZ}-{str(flow_run.get_id())[:8]}")

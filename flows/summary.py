@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Self
+
 from pydantic import BaseModel, ConfigDict, Field
+
+from catalog.osm.plan import OsmReceipt
 
 
 class Quarantine(BaseModel):
-    """Name one cube that could not be made, and why."""
+    """Name one product that could not be made, and why."""
 
     model_config = ConfigDict(frozen=True)
 
     id: str
     reason: str
+
+
+class FeatureCounts(BaseModel):
+    """Count what became of the map elements of an area: found = kept + quarantined."""
+
+    model_config = ConfigDict(frozen=True)
+
+    found: int
+    """Elements that ought to be features."""
+    kept: int
+    """Rows of the table."""
+    quarantined: int
+    repaired: int
+    """Kept ones whose geometry was mended."""
+    reasons: dict[str, int] = Field(default_factory=dict)
+    """Why elements are in quarantine → how many."""
+
+    @classmethod
+    def of(cls, receipt: OsmReceipt) -> Self:
+        """Count from a receipt."""
+        return cls(
+            found=receipt.found,
+            kept=receipt.features,
+            quarantined=receipt.found - receipt.features,
+            repaired=receipt.repaired,
+            reasons=receipt.quarantined,
+        )
 
 
 class RunSummary(BaseModel):
@@ -24,11 +56,11 @@ class RunSummary(BaseModel):
     store: str
     catalogue: str
     planned: int
-    """Cubes the plan holds."""
+    """Products the plan holds."""
     written: int
-    """Cubes made by this run."""
+    """Products made by this run."""
     reused: int
-    """Cubes that stood already; no pixel of theirs was read."""
+    """Products that stood already; nothing of theirs was read."""
     catalogued: int
     """Items of this plan in the catalogue at the end."""
     quarantined: int
@@ -43,8 +75,42 @@ class RunSummary(BaseModel):
     """The run's page, path or ``s3://`` URI; None when it could not be written."""
     item_ids: tuple[str, ...]
     """Ids of the published items, sorted."""
+    product: str = "cube"
+    """What one product of the run is called."""
+    features: FeatureCounts | None = None
+    """What became of the map elements; None where no map was ingested."""
+    parts: tuple[RunSummary, ...] = ()
+    """Summaries of the runs that this one is made of, in order; empty for a single run."""
 
     @property
     def quarantined_share(self) -> float:
-        """Quarantined cubes among the planned ones, 0 to 1."""
+        """Quarantined products among the planned ones, 0 to 1."""
         return self.quarantined / self.planned if self.planned else 0.0
+
+
+def join_summaries(parts: Sequence[RunSummary]) -> RunSummary:
+    """Sum up the runs of one request; the last one gives run, report and places.
+
+    Args:
+        parts: Summaries in the order the runs were made, one at least.
+    """
+    last = parts[-1]
+    if len(parts) == 1:
+        return last
+    counts = ("planned", "written", "reused", "catalogued", "quarantined", "tiles_read", "bytes_written")
+    stages: dict[str, float] = {}
+    for part in parts:
+        for stage, seconds in part.stage_seconds.items():
+            stages[stage] = stages.get(stage, 0.0) + seconds
+    return last.model_copy(
+        update={
+            **{name: sum(getattr(part, name) for part in parts) for name in counts},
+            "quarantine": tuple(entry for part in parts for entry in part.quarantine),
+            "seconds": sum(part.seconds for part in parts),
+            "stage_seconds": stages,
+            "item_ids": tuple(sorted(item for part in parts for item in part.item_ids)),
+            "product": "product",
+            "features": next((part.features for part in parts if part.features), None),
+            "parts": tuple(parts),
+        }
+    )

@@ -91,12 +91,20 @@ def print_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
 def print_summary(summary: RunSummary) -> None:
     """Print what a run did, for a person."""
     console = Console()
+    products = summary.product + ("" if summary.planned == 1 else "s")
     console.print(
-        f"[bold]{summary.planned} cubes planned[/bold]: {summary.written} written "
+        f"[bold]{summary.planned} {products} planned[/bold]: {summary.written} written "
         f"({summary.bytes_written / 1e6:.1f} MB), {summary.reused} reused, "
         f"{summary.quarantined} quarantined; {summary.catalogued} in the catalogue; {summary.seconds:.1f} s",
         soft_wrap=True,
     )
+    if summary.features is not None:
+        counts = summary.features
+        console.print(
+            f"{counts.found} map elements found: {counts.kept} kept ({counts.repaired} of them mended), "
+            f"{counts.quarantined} quarantined",
+            soft_wrap=True,
+        )
     if not summary.planned:
         console.print("no scene matches; widen --bbox or --datetime, or look with 'terraloom plan'")
     for entry in summary.quarantine:

@@ -22,7 +22,7 @@ from infra.errors import ConfigError
 PREFIX = "TERRALOOM_"
 _NOT_SETTINGS = frozenset({"TERRALOOM_CONFIG", "TERRALOOM_REAL_DATA", "TERRALOOM_ARTEFACTS"})
 _DEFAULT_FILE = "terraloom.toml"
-_LISTS = frozenset({"allowed_origins", "extra_roots", "extra_hosts"})
+_LISTS = frozenset({"allowed_origins", "extra_roots", "extra_hosts", "overpass_urls"})
 CATALOGUE_NAME = "catalogue.sqlite"
 
 
@@ -72,6 +72,26 @@ class CatalogueSettings(_Frozen):
     token: SecretStr | None = None
 
 
+class OsmSettings(_Frozen):
+    """Say which Overpass servers are asked for map data, and how politely."""
+
+    overpass_urls: tuple[str, ...] = Field(
+        default=(
+            "https://overpass-api.de/api",
+            "https://overpass.private.coffee/api",
+            "https://maps.mail.ru/osm/tools/overpass/api",
+        ),
+        min_length=1,
+    )
+    """In order of preference; the next one is asked when one keeps failing."""
+    overpass_timeout_s: int = Field(default=180, gt=0)
+    """For one query, at the server and of the connection."""
+    overpass_max_area_km2: float = Field(default=400.0, gt=0)
+    """Larger areas are asked for in parts."""
+    overpass_cache_days: float = Field(default=7.0, ge=0)
+    """How long an answer stands for the newest state; requests for a past state never age."""
+
+
 class SourcesSettings(_Frozen):
     """Say what catalogues may make us read beyond their own place (``infra.urls``)."""
 
@@ -92,6 +112,7 @@ class Settings(_Frozen):
     dask: DaskSettings = DaskSettings()
     serve: ServeSettings = ServeSettings()
     catalogue: CatalogueSettings = CatalogueSettings()
+    osm: OsmSettings = OsmSettings()
     sources: SourcesSettings = SourcesSettings()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from functools import partial
 
 from prefect import task
@@ -11,6 +10,7 @@ from prefect import task
 from catalog.cubes.finish import begin_cube, finish_cube
 from catalog.cubes.tiles import write_tile
 from catalog.grid import list_tiles
+from catalog.products import ProductOutcome
 from catalog.records import CubePlan
 from infra.cluster import ClusterAddress, run_units
 from infra.errors import AppError, DataError, NotFoundError
@@ -19,21 +19,8 @@ from infra.storage import open_storage
 from tasks.policies import PIXELS
 
 
-@dataclass(frozen=True, kw_only=True)
-class CubeOutcome:
-    """Tell what became of one planned cube."""
-
-    id: str
-    quarantined: str | None = None
-    """Why the cube could not be made; None when it stands."""
-    tiles_read: int = 0
-    """Tiles whose pixels were read; the others stood already."""
-    bytes_written: int = 0
-    seconds: float = 0.0
-
-
 @task(task_run_name="write-{plan.id}", **PIXELS)
-def write_cube(store_uri: str, plan: CubePlan, cluster: ClusterAddress) -> CubeOutcome:
+def write_cube(store_uri: str, plan: CubePlan, cluster: ClusterAddress) -> ProductOutcome:
     """Make a cube stand: every tile, then its receipt.
 
     Returns:
@@ -50,7 +37,7 @@ def write_cube(store_uri: str, plan: CubePlan, cluster: ClusterAddress) -> CubeO
     for unit, outcome in run_units(cluster, partial(write_tile, storage.uri, plan), list_tiles(plan.grid)):
         if isinstance(outcome, DataError | NotFoundError):
             storage.delete_folder(plan.path)
-            return CubeOutcome(id=plan.id, quarantined=outcome.message)
+            return ProductOutcome(id=plan.id, quarantined=outcome.message)
         if isinstance(outcome, AppError):
             raise outcome
         read += not outcome.reused
@@ -58,7 +45,7 @@ def write_cube(store_uri: str, plan: CubePlan, cluster: ClusterAddress) -> CubeO
     ((_, receipt),) = run_units(cluster, partial(finish_cube, storage.uri), [plan])
     if isinstance(receipt, AppError):
         raise receipt
-    return CubeOutcome(
+    return ProductOutcome(
         id=plan.id,
         tiles_read=read,
         bytes_written=receipt.total_bytes,

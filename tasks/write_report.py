@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from prefect import task
 
 from catalog.cubes.finish import THUMBNAIL_NAME
-from catalog.cubes.receipts import read_cube_receipt
-from catalog.items.assets import cube_bands
-from catalog.pictures.previews import choose_rgb
-from catalog.records import CubePlan, CubeReceipt
+from catalog.products import ProductPlan, ProductReceipt, receipt_of
 from catalog.report.collect import choose_rows, collect_facts
 from catalog.report.facts import Picture, RunRecord
 from catalog.report.page import render_page
 from catalog.report.pictures import MAX_BYTES, MAX_PICTURES, shrink_thumbnail, spread
+from catalog.report.subjects import describe_subject
 from infra.errors import DataError, NotFoundError
 from infra.storage import Storage, open_storage
 from tasks.policies import NETWORK
@@ -27,7 +25,7 @@ DASK_REPORT_NAME = "dask-report.html"
 
 
 @task(**NETWORK)
-def write_report(store_uri: str, record: RunRecord, plans: Sequence[CubePlan], *, folder: str) -> str:
+def write_report(store_uri: str, record: RunRecord, plans: Sequence[ProductPlan], *, folder: str) -> str:
     """Draw a run's page and keep it in the store.
 
     Args:
@@ -59,12 +57,12 @@ def write_report(store_uri: str, record: RunRecord, plans: Sequence[CubePlan], *
     return storage.href(path)
 
 
-def _read_receipts(storage: Storage, plans: Sequence[CubePlan]) -> dict[str, CubeReceipt]:
-    found = ((plan.id, read_cube_receipt(storage, plan)) for plan in plans)
+def _read_receipts(storage: Storage, plans: Sequence[ProductPlan]) -> dict[str, ProductReceipt]:
+    found = ((plan.id, receipt_of(storage, plan)) for plan in plans)
     return {name: receipt for name, receipt in found if receipt is not None}
 
 
-def _load_pictures(storage: Storage, plans: Sequence[CubePlan]) -> list[Picture]:
+def _load_pictures(storage: Storage, plans: Sequence[ProductPlan]) -> list[Picture]:
     """Load small pictures until the page has no room for more; a missing one is left out, and said."""
     pictures: list[Picture] = []
     room = MAX_BYTES
@@ -76,18 +74,18 @@ def _load_pictures(storage: Storage, plans: Sequence[CubePlan]) -> list[Picture]
     return pictures
 
 
-def _load_picture(storage: Storage, plan: CubePlan) -> Picture | None:
+def _load_picture(storage: Storage, plan: ProductPlan) -> Picture | None:
     path = f"{plan.path}/{THUMBNAIL_NAME}"
     try:
         data_uri, size_xy = shrink_thumbnail(storage.read(path))
     except (NotFoundError, DataError) as exc:
         logger.warning("the report goes without the picture of %s: %s", plan.id, exc.message)
         return None
-    name = plan.group.scenes[0].title or plan.group.collection
+    subject = describe_subject(plan)
     return Picture(
         cube=plan.id,
-        heading=f"{name}, {plan.group.day.isoformat()}",
-        title=choose_rgb(cube_bands(plan)).title,
+        heading=subject.title + ("" if subject.day is None else f", {subject.day.isoformat()}"),
+        title=subject.picture_title,
         data_uri=data_uri,
         size_xy=size_xy,
     )

@@ -16,7 +16,8 @@ from rasterio.windows import Window
 
 from catalog.cubes.layout import CUBE_FOLDER
 from catalog.cubes.objects import open_zarr_objects
-from catalog.cubes.receipts import PRODUCTS_FOLDER, RECEIPT_NAME
+from catalog.cubes.receipts import PRODUCTS_FOLDER
+from catalog.receipts import RECEIPT_NAME
 from infra.errors import InputError
 from infra.storage import Storage, translate_os_error
 from infra.urls import check_id

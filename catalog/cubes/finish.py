@@ -14,7 +14,6 @@ import zarr
 from numpy.typing import NDArray
 
 from catalog.cubes.layout import lay_out_cube, open_level
-from catalog.cubes.objects import describe_bytes
 from catalog.cubes.pyramid import count_levels, merge_moments
 from catalog.cubes.receipts import (
     TileReceipt,
@@ -25,15 +24,16 @@ from catalog.cubes.receipts import (
     tile_receipt_path,
 )
 from catalog.grid import level_grid, list_tiles
+from catalog.pictures.cogs import write_preview_cog
 from catalog.pictures.previews import (
     choose_preview_level,
     choose_rgb,
     encode_thumbnail,
     render_rgba,
-    write_preview_cog,
 )
 from catalog.plan import plan_digest
 from catalog.readers.protocol import fill_value, valid_mask
+from catalog.receipts import describe_bytes
 from catalog.records import BandStatistics, CubePlan, CubeReceipt, StoredFile
 from infra.errors import InternalError, TransientError
 from infra.provenance import package_versions, project_version

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from pathlib import Path
 
 from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore, ObjectStore, WrapperStore
 
+from catalog.receipts import describe_bytes
 from catalog.records import StoredFile
 from infra.storage import S3Storage, Storage
 
@@ -64,8 +64,3 @@ class RecordingStore(WrapperStore[Store]):
     def _write(self, key: str, data: bytes) -> StoredFile:
         self._storage.write(f"{self._folder}/{key}", data)
         return describe_bytes(key, data)
-
-
-def describe_bytes(path: str, data: bytes) -> StoredFile:
-    """Describe an object by its name, size and digest."""
-    return StoredFile(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest())

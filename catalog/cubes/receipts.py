@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter, ValidationError
 
 from catalog.cubes.pyramid import Moments
+from catalog.receipts import RECEIPT_NAME, read_receipt, seal
 from catalog.records import CUBE_RECEIPT, CubePlan, CubeReceipt, StoredFile, Tile
 from infra.digests import canonical_json
-from infra.errors import DataError, InternalError, NotFoundError
+from infra.errors import NotFoundError
 from infra.storage import Storage
 
 PRODUCTS_FOLDER = "scenes"
-RECEIPT_NAME = "receipt.json"
 _TILES_FOLDER = "tiles"
 
 
@@ -38,11 +38,6 @@ _TILE_RECEIPT = TypeAdapter(TileReceipt)
 def tile_receipt_path(plan: CubePlan, tile: Tile) -> str:
     """Return where a tile's receipt lies in the store."""
     return f"{plan.path}/{_TILES_FOLDER}/{tile.name}.json"
-
-
-def receipt_path(plan: CubePlan) -> str:
-    """Return where a cube's receipt lies in the store."""
-    return f"{plan.path}/{RECEIPT_NAME}"
 
 
 def is_receipt(path: str) -> bool:
@@ -70,28 +65,9 @@ def read_cube_receipt(storage: Storage, plan: CubePlan) -> CubeReceipt | None:
     Raises:
         DataError: what is stored there is no receipt.
     """
-    try:
-        return CUBE_RECEIPT.validate_json(storage.read(receipt_path(plan)))
-    except NotFoundError:
-        return None
-    except ValidationError as exc:
-        place = storage.href(receipt_path(plan))
-        raise DataError(f"{place} is not a receipt; delete the folder and run again") from exc
+    return read_receipt(storage, plan.path, CUBE_RECEIPT)
 
 
 def seal_cube(storage: Storage, plan: CubePlan, receipt: CubeReceipt) -> CubeReceipt:
-    """Write a cube's receipt on condition that there is none.
-
-    Returns:
-        The receipt that stands: ours, or the equal one of a run that was faster.
-
-    Raises:
-        InternalError: the receipt that stands differs, so the pixels of one of the runs do.
-    """
-    text = canonical_json(CUBE_RECEIPT.dump_python(receipt, mode="json"))
-    if storage.write_if_absent(receipt_path(plan), text):
-        return receipt
-    standing = read_cube_receipt(storage, plan)
-    if standing != receipt:
-        raise InternalError(f"{storage.href(receipt_path(plan))} stands and differs from this run's receipt")
-    return receipt
+    """Write a cube's receipt on condition that there is none; see ``catalog.receipts.seal``."""
+    return seal(storage, plan.path, receipt, CUBE_RECEIPT)

@@ -10,8 +10,10 @@ from pyproj import CRS
 
 from catalog.grid import level_grid
 from catalog.items.collections import SCENES, item_asset
-from catalog.pictures.previews import PREVIEW_CHANNELS, choose_preview_level, choose_rgb
+from catalog.pictures.cogs import PREVIEW_CHANNELS
+from catalog.pictures.previews import choose_preview_level, choose_rgb
 from catalog.readers.protocol import fill_value
+from catalog.receipts import RECEIPT_NAME
 from catalog.records import Band, BandStatistics, CubePlan, CubeReceipt, Grid, StoredFile
 from infra.digests import sha256_of_json, to_multihash
 from infra.errors import InternalError
@@ -19,7 +21,6 @@ from infra.errors import InternalError
 CUBE_FOLDER = "cube.zarr"
 PREVIEW_NAME = "preview.tif"
 THUMBNAIL_NAME = "thumbnail.png"
-RECEIPT_NAME = "receipt.json"
 
 # Enumerations of the STAC 1.1 common metadata and the eo extension v2.0.0; other words would not validate.
 _DATA_TYPES = frozenset(
@@ -69,10 +70,10 @@ def scene_assets(plan: CubePlan, receipt: CubeReceipt, *, root_href: str) -> dic
     }
     by_path = {file.path: file for file in receipt.files}
     if PREVIEW_NAME in by_path:
-        assets["preview"] = _preview_asset(plan, receipt, folder) | _file_fields(by_path[PREVIEW_NAME])
+        assets["preview"] = _preview_asset(plan, receipt, folder) | file_fields(by_path[PREVIEW_NAME])
     if THUMBNAIL_NAME in by_path:
         href = {"href": f"{folder}/{THUMBNAIL_NAME}"}
-        assets["thumbnail"] = href | item_asset(SCENES, "thumbnail") | _file_fields(by_path[THUMBNAIL_NAME])
+        assets["thumbnail"] = href | item_asset(SCENES, "thumbnail") | file_fields(by_path[THUMBNAIL_NAME])
     assets["receipt"] = {"href": f"{folder}/{RECEIPT_NAME}"} | item_asset(SCENES, "receipt")
     return assets
 
@@ -185,16 +186,18 @@ def _preview_asset(plan: CubePlan, receipt: CubeReceipt, folder: str) -> dict[st
     asset["proj:shape"] = list(grid.shape_yx)
     asset["proj:transform"] = [to_number(value) for value in grid.transform]
     asset["raster:spatial_resolution"] = to_number(pixel_size_m(grid))
-    asset["bands"] = [_describe_channel(key, receipt.statistics.get(key)) for key in PREVIEW_CHANNELS]
+    asset["bands"] = [describe_channel(key, receipt.statistics.get(key)) for key in PREVIEW_CHANNELS]
     return asset
 
 
-def _describe_channel(key: str, statistics: BandStatistics | None) -> dict[str, Any]:
+def describe_channel(key: str, statistics: BandStatistics | None) -> dict[str, Any]:
+    """Describe one channel of a drawn picture, by its key in the receipt's statistics."""
     channel: dict[str, Any] = {"name": key.rpartition("/")[2], "data_type": "uint8"}
     if statistics is not None:
         channel["statistics"] = _to_statistics(statistics)
     return channel
 
 
-def _file_fields(file: StoredFile) -> dict[str, Any]:
+def file_fields(file: StoredFile) -> dict[str, Any]:
+    """State a stored file's size and checksum by the file extension."""
     return {"file:size": file.size, "file:checksum": to_multihash(file.sha256)}

@@ -5,19 +5,28 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from catalog.osm.terms import ATTRIBUTION, COPYRIGHT_URL, LICENSE, LICENSE_URL
 from infra.errors import NotFoundError
 
 STAC_VERSION = "1.1.0"
 SCENES = "scenes"
+OSM = "osm"
 ZARR_TYPE = "application/vnd.zarr; version=3"
 PYRAMID_TYPE = "application/vnd.zarr; version=3; profile=multiscales"
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
+PARQUET_TYPE = "application/vnd.apache.parquet"
 PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
 
 _PROVIDER = {
     "name": "Terraloom",
     "roles": ["processor"],
     "description": "The pipeline that made the products.",
+}
+
+_OSM_PROVIDER = {
+    "name": "OpenStreetMap contributors",
+    "roles": ["producer", "licensor"],
+    "url": COPYRIGHT_URL,
 }
 
 _TABLE: dict[str, dict[str, Any]] = {
@@ -61,6 +70,82 @@ _TABLE: dict[str, dict[str, Any]] = {
         },
         "summaries": {"processing:level": ["L3"]},
     },
+    OSM: {
+        "title": "OpenStreetMap",
+        "description": (
+            "Areas of OpenStreetMap, one item per area and state of the map: all features as GeoParquet, "
+            "what could not become a feature with the reason, a drawn map and a class raster on one pixel "
+            "grid, and where asked for the features as a graph and the street network. "
+            f"{ATTRIBUTION}, under the Open Database License."
+        ),
+        "keywords": ["OpenStreetMap", "OSM", "vector", "GeoParquet", "graph", "map", "land use"],
+        "license": LICENSE,
+        "attribution": ATTRIBUTION,
+        "stac_extensions": [PROCESSING],
+        "providers": [_OSM_PROVIDER],
+        "links": [
+            {
+                "rel": "license",
+                "href": LICENSE_URL,
+                "type": "text/html",
+                "title": "Open Database License 1.0",
+            },
+            {
+                "rel": "via",
+                "href": COPYRIGHT_URL,
+                "type": "text/html",
+                "title": "Copyright and attribution of OpenStreetMap",
+            },
+        ],
+        "item_assets": {
+            "features": {
+                "title": "Features",
+                "description": (
+                    "GeoParquet 1.1, one row per feature, along a Hilbert curve with a box per row: "
+                    "geopandas.read_parquet(…, bbox=…) reads only what lies near."
+                ),
+                "type": PARQUET_TYPE,
+                "roles": ["data"],
+            },
+            "map": {
+                "title": "Map",
+                "description": "The features drawn as a picture; not for measuring.",
+                "type": COG_TYPE,
+                "roles": ["overview", "visual"],
+            },
+            "classes": {
+                "title": "Classes",
+                "description": "One class per pixel (building, road, water, land use …), from the features.",
+                "type": COG_TYPE,
+                "roles": ["data", "labels"],
+            },
+            "graph": {
+                "title": "Graph",
+                "description": "Points, lines and polygons as nodes, their spatial relations as edges.",
+                "type": "application/octet-stream",
+                "roles": ["data"],
+            },
+            "network": {
+                "title": "Street network",
+                "description": "Streets as edges between crossings, as osmnx builds them.",
+                "roles": ["data"],
+            },
+            "quarantine": {
+                "title": "Quarantine",
+                "description": "Elements that ought to be features and cannot be, with the reason (Parquet).",
+                "type": PARQUET_TYPE,
+                "roles": ["metadata"],
+            },
+            "thumbnail": {"title": "Thumbnail", "type": "image/png", "roles": ["thumbnail"]},
+            "receipt": {
+                "title": "Receipt",
+                "description": "Every file of the product with size and SHA-256, and counts of features.",
+                "type": "application/json",
+                "roles": ["metadata"],
+            },
+        },
+        "summaries": {"processing:level": ["L4"]},
+    },
 }
 
 COLLECTION_IDS = tuple(_TABLE)
@@ -70,25 +155,26 @@ COLLECTION_IDS = tuple(_TABLE)
 def collection_document(collection_id: str) -> dict[str, Any]:
     """Build a collection as a STAC 1.1 document.
 
-    The extent is the whole world at any time, which a catalogue narrows to the items it holds; links are the
-    server's as well.
+    The extent is the whole world at any time, which a catalogue narrows to the items it holds; links but
+    those to a licence and its terms are the server's as well.
 
     Raises:
         NotFoundError: no collection goes by that id.
     """
     if collection_id not in _TABLE:
         raise NotFoundError(f"There is no collection {collection_id!r}; known are {', '.join(_TABLE)}.")
+    entry = copy.deepcopy(_TABLE[collection_id])
     return {
         "type": "Collection",
         "stac_version": STAC_VERSION,
         "id": collection_id,
-        "providers": [copy.deepcopy(_PROVIDER)],
+        "providers": [*entry.pop("providers", ()), provider()],
         "extent": {
             "spatial": {"bbox": [[-180.0, -90.0, 180.0, 90.0]]},
             "temporal": {"interval": [[None, None]]},
         },
-        "links": [],
-        **copy.deepcopy(_TABLE[collection_id]),
+        "links": entry.pop("links", []),
+        **entry,
     }
 
 
@@ -96,6 +182,16 @@ def item_asset(collection_id: str, key: str) -> dict[str, Any]:
     """Return what all items of a collection say about one asset: title, description, type, roles."""
     asset: dict[str, Any] = copy.deepcopy(_TABLE[collection_id]["item_assets"][key])
     return asset
+
+
+def license_links(collection_id: str) -> list[dict[str, Any]]:
+    """Return the links to the licence and its terms that a collection and its items have."""
+    return copy.deepcopy(_TABLE[collection_id].get("links", []))
+
+
+def source_providers(collection_id: str) -> list[dict[str, Any]]:
+    """Return the providers that the data of a whole collection come from; none where items differ."""
+    return copy.deepcopy(_TABLE[collection_id].get("providers", []))
 
 
 def provider() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pyproj import CRS
@@ -20,40 +20,12 @@ from catalog.items.assets import (
     scene_assets,
     to_number,
 )
-from catalog.items.collections import PROCESSING, SCENES, STAC_VERSION, ZARR_TYPE, provider
+from catalog.items.collections import SCENES, STAC_VERSION, ZARR_TYPE, provider
+from catalog.items.fields import grid_bounds, projection_fields, spell_day, to_rfc3339, used_extensions
 from catalog.pictures.previews import RgbChoice, choose_rgb
-from catalog.records import Band, CubePlan, CubeReceipt, Grid, Scene
+from catalog.records import Band, CubePlan, CubeReceipt, Scene
 
-_EXTENSIONS = {
-    "proj:": "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "raster:": "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
-    "eo:": "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
-    "sar:": "https://stac-extensions.github.io/sar/v1.3.0/schema.json",
-    "sat:": "https://stac-extensions.github.io/sat/v1.2.0/schema.json",
-    "view:": "https://stac-extensions.github.io/view/v1.1.0/schema.json",
-    "cube:": "https://stac-extensions.github.io/datacube/v2.3.0/schema.json",
-    "file:": "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-    "processing:": PROCESSING,
-    "renders": "https://stac-extensions.github.io/render/v2.0.0/schema.json",
-}
-"""Field prefix → the extension that defines it."""
-
-_MONTHS = (
-    "Jan",
-    "Feb",
-    "Mar",
-    "Apr",
-    "May",
-    "Jun",
-    "Jul",
-    "Aug",
-    "Sep",
-    "Oct",
-    "Nov",
-    "Dec",
-)  # not the locale's
 _LICENSE = re.compile(r"[\w.+-]+")
-_AUTHORITY = re.compile(r"[A-Za-z0-9_]+:[A-Za-z0-9_.-]+")
 _LEVEL = "L3"  # mapped on a uniform grid, whatever the level of the source
 
 
@@ -81,7 +53,7 @@ def scene_item(
         **_describe(plan, receipt),
         **_time_fields(plan.group.scenes),
         **_source_fields(plan.group.scenes, footprint),
-        **_projection_fields(plan.grid),
+        **projection_fields(plan.grid),
         **_cube_fields(plan),
         **_processing_fields(plan, receipt),
         "renders": _renders(plan, receipt),
@@ -98,19 +70,13 @@ def scene_item(
         "assets": scene_assets(plan, receipt, root_href=root),
         "links": _links(plan, root, execution_href),
     }
-    return item | {"stac_extensions": _used_extensions(item)}
-
-
-def to_rfc3339(instant: dt.datetime) -> str:
-    """Spell an instant in UTC with ``Z``; fractions of a second only when there are any."""
-    utc = instant.astimezone(dt.UTC)
-    return utc.isoformat(timespec="microseconds" if utc.microsecond else "seconds").replace("+00:00", "Z")
+    return item | {"stac_extensions": used_extensions(item)}
 
 
 def _describe(plan: CubePlan, receipt: CubeReceipt) -> dict[str, Any]:
     """Say in words what the product is."""
     name = _source_title(plan)
-    day = f"{plan.group.day.day} {_MONTHS[plan.group.day.month - 1]} {plan.group.day.year}"
+    day = spell_day(plan.group.day)
     size = f"{pixel_size_m(plan.grid):g} m"
     bands = f"{len(plan.bands)} bands" if len(plan.bands) > 1 else plan.bands[0]
     count = len(plan.group.scenes)
@@ -279,31 +245,9 @@ def _mean_cloud_cover(scenes: Sequence[Scene], weights: Sequence[float]) -> floa
     return to_number(round(math.fsum(cover * weight for cover, weight in stated) / total, 2))
 
 
-def _projection_fields(grid: Grid) -> dict[str, Any]:
-    named = bool(_AUTHORITY.fullmatch(grid.crs))
-    left, bottom, right, top = _grid_bounds(grid)
-    crs: dict[str, Any] = {"proj:code": grid.crs}
-    if not named:
-        parsed = CRS.from_user_input(grid.crs)
-        crs = {"proj:code": None, "proj:wkt2": parsed.to_wkt(), "proj:projjson": parsed.to_json_dict()}
-    return crs | {
-        "proj:shape": list(grid.shape_yx),
-        "proj:transform": [to_number(value) for value in grid.transform],
-        "proj:bbox": [to_number(value) for value in (left, bottom, right, top)],
-    }
-
-
-def _grid_bounds(grid: Grid) -> tuple[float, float, float, float]:
-    a, b, c, d, e, f = grid.transform
-    rows, cols = grid.shape_yx
-    xs = [c, c + a * cols, c + b * rows, c + a * cols + b * rows]
-    ys = [f, f + d * cols, f + e * rows, f + d * cols + e * rows]
-    return min(xs), min(ys), max(xs), max(ys)
-
-
 def _cube_fields(plan: CubePlan) -> dict[str, Any]:
     """Describe dimensions and variables; extents are the outer pixel edges."""
-    left, bottom, right, top = _grid_bounds(plan.grid)
+    left, bottom, right, top = grid_bounds(plan.grid)
     a, b, _, d, e, _ = plan.grid.transform
     straight = b == 0 and d == 0
     reference = _reference_system(plan.grid.crs)
@@ -382,16 +326,3 @@ def _links(plan: CubePlan, root: str, execution_href: str | None) -> list[dict[s
     if execution_href:
         links.append({"rel": "processing-execution", "href": execution_href, "title": "Run"})
     return links
-
-
-def _used_extensions(item: dict[str, Any]) -> list[str]:
-    """List the extensions whose fields the item really has."""
-    fields = set(_field_names([item["properties"], *item["assets"].values()]))
-    return [url for prefix, url in _EXTENSIONS.items() if any(name.startswith(prefix) for name in fields)]
-
-
-def _field_names(entries: Iterable[dict[str, Any]]) -> Iterable[str]:
-    for entry in entries:
-        yield from entry
-        for band in entry.get("bands", ()):
-            yield from band

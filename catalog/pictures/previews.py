@@ -6,21 +6,14 @@ Arrays in, bytes or one file out; nothing here knows Zarr or STAC. Same input, s
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import rasterio
-import rasterio.shutil
-from affine import Affine
 from numpy.typing import NDArray
 from PIL import Image
-from rasterio.enums import ColorInterp
-from rasterio.io import MemoryFile
 
 from catalog.grid import level_shape
 from catalog.pictures.stretch import (
@@ -32,7 +25,7 @@ from catalog.pictures.stretch import (
     to_radar_channels,
 )
 from catalog.readers.protocol import fill_value, valid_mask
-from catalog.records import Band, BandStatistics, Grid
+from catalog.records import Band, Grid
 from infra.errors import InputError
 
 Kind = Literal["true_colour", "false_colour", "radar", "grey", "classes"]
@@ -40,8 +33,6 @@ Rgba = NDArray[np.uint8]
 
 PREVIEW_MAX_PX = 1024
 """Longest side of the level a preview is made from, pixels."""
-PREVIEW_CHANNELS = ("preview/red", "preview/green", "preview/blue")
-"""Keys of the preview's channels in :func:`write_preview_cog`'s statistics."""
 THUMBNAIL_MAX_PX = 512
 _UPSAMPLE_TO_PX, _MAX_UPSAMPLE = 384, 4  # smaller pictures are enlarged by a whole factor to about that
 
@@ -59,20 +50,6 @@ _COMPOSITES: tuple[tuple[Kind, str, tuple[str, str, str]], ...] = (
     ("false_colour", "Colour infrared", ("nir", "red", "green")),
     ("false_colour", "Short-wave infrared", ("swir16", "nir", "red")),
 )
-
-_GDAL_SETTINGS = {"GDAL_PAM_ENABLED": "NO", "GDAL_NUM_THREADS": "1", "GDAL_TIFF_INTERNAL_MASK": "YES"}
-_TILE_PX = 256
-_COG_OPTIONS = {
-    "driver": "COG",
-    "blocksize": str(_TILE_PX),
-    "statistics": "auto",  # keeps ours, which leave masked pixels out
-}
-_SMOOTH_OPTIONS = {
-    "compress": "jpeg",
-    "quality": "90",
-    "overview_resampling": "average",
-}  # a tenth of deflate
-_CLASS_OPTIONS = {"compress": "deflate", "overview_resampling": "nearest"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,91 +286,3 @@ def choose_preview_level(grid: Grid, levels: int) -> int:
     """Choose the resolution level to draw: the finest whose longer side is ≤ 1024 px, else the coarsest."""
     fitting = (level for level in range(levels) if max(level_shape(grid, level)) <= PREVIEW_MAX_PX)
     return next(fitting, levels - 1)
-
-
-def write_preview_cog(
-    rgba: Rgba, grid: Grid, path: Path, *, smooth: bool = True
-) -> dict[str, BandStatistics]:
-    """Write a rendered picture as a cloud-optimised GeoTIFF that GIS and browsers draw as it is.
-
-    Red, green, blue with a lossless mask; tiles of 256 pixels, overviews that fill a tile at least;
-    statistics of the unmasked pixels in the file's metadata. The file stands whole under its name or not.
-
-    Args:
-        rgba: ``(4, y, x)`` uint8 from :func:`render_rgba`.
-        grid: The grid of the level the picture was made from; its CRS and transform go into the file.
-        path: Where to write, local; the folder must exist.
-        smooth: True for pictures (JPEG); False for classes (lossless, overviews by nearest neighbour).
-
-    Returns:
-        Statistics under the keys of :data:`PREVIEW_CHANNELS`: 8-bit values as rendered, before compression.
-
-    Raises:
-        InputError: picture and grid differ in shape.
-    """
-    rows, cols = grid.shape_yx
-    if rgba.shape != (4, rows, cols) or rgba.dtype != np.uint8:
-        raise InputError(
-            f"The picture is {rgba.dtype} {rgba.shape}; its grid wants uint8 (4, {rows}, {cols})."
-        )
-    statistics = _measure(rgba)
-    place = {"crs": grid.crs, "transform": Affine(*grid.transform)}
-    with rasterio.Env(**_GDAL_SETTINGS), MemoryFile() as memory:
-        with memory.open(driver="GTiff", width=cols, height=rows, count=3, dtype="uint8", **place) as dataset:
-            dataset.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-            dataset.write(rgba[:3])
-            dataset.write_mask(rgba[3])
-            for index, key in enumerate(PREVIEW_CHANNELS, start=1):
-                dataset.update_tags(index, **_to_gdal_tags(statistics[key]))
-        style = _SMOOTH_OPTIONS if smooth else _CLASS_OPTIONS
-        _copy_as_cog(memory, path, _COG_OPTIONS | _overview_options(rows, cols) | style)
-    return statistics
-
-
-def _overview_options(rows: int, cols: int) -> dict[str, str]:
-    """Ask for overviews that fill a tile at least: OpenLayers, so STAC Browser, misreads smaller ones."""
-    count = max(0, int(math.log2(min(rows, cols) / _TILE_PX)))
-    return {"overviews": "ignore_existing", "overview_count": str(count)} if count else {"overviews": "none"}
-
-
-def _copy_as_cog(memory: MemoryFile, path: Path, options: dict[str, str]) -> None:
-    """Rearrange a plain GeoTIFF as COG beside the target, then move it into place."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with memory.open() as dataset:
-            rasterio.shutil.copy(dataset, partial, **options)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _measure(rgba: Rgba) -> dict[str, BandStatistics]:
-    """Summarise each colour over the opaque pixels; NaN where there is none."""
-    opaque = rgba[3] > 0
-    valid_percent = float(100.0 * np.count_nonzero(opaque) / opaque.size)
-    return {
-        key: _summarise(channel[opaque], valid_percent)
-        for key, channel in zip(PREVIEW_CHANNELS, rgba, strict=False)
-    }
-
-
-def _summarise(values: NDArray[np.uint8], valid_percent: float) -> BandStatistics:
-    facts = dict.fromkeys(("minimum", "maximum", "mean", "stddev", "percentile_2", "percentile_98"), math.nan)
-    if values.size:
-        low, p2, p98, high = (float(value) for value in np.percentile(values, [0, 2, 98, 100]))
-        facts = {"minimum": low, "maximum": high, "percentile_2": p2, "percentile_98": p98}
-        facts |= {"mean": float(values.mean()), "stddev": float(values.std())}
-    return BandStatistics(valid_percent=valid_percent, **facts)
-
-
-def _to_gdal_tags(statistics: BandStatistics) -> dict[str, str]:
-    """Spell statistics as GDAL does; nothing where there is no valid pixel."""
-    if not np.isfinite(statistics.mean):
-        return {}
-    return {
-        "STATISTICS_MINIMUM": f"{statistics.minimum:g}",
-        "STATISTICS_MAXIMUM": f"{statistics.maximum:g}",
-        "STATISTICS_MEAN": f"{statistics.mean:.6f}",
-        "STATISTICS_STDDEV": f"{statistics.stddev:.6f}",
-        "STATISTICS_VALID_PERCENT": f"{statistics.valid_percent:.4g}",
-    }

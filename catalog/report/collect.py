@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,11 +10,11 @@ import numpy as np
 from pyproj import Transformer
 
 from catalog.footprints import find_footprint
-from catalog.grid import list_tiles
-from catalog.plan import plan_digest
-from catalog.records import CubePlan, CubeReceipt, Grid
-from catalog.report.facts import CubeDeed, CubeFacts, MapFacts, Picture, RunFacts, RunRecord
+from catalog.products import ProductPlan, ProductReceipt, digest_of
+from catalog.records import Grid
+from catalog.report.facts import CubeFacts, Deed, MapFacts, Picture, RunFacts, RunRecord
 from catalog.report.pictures import spread
+from catalog.report.subjects import Subject, describe_subject, describe_tables, valid_percent
 from infra.digests import sha256_of_json
 
 MAX_ROWS = 400
@@ -27,7 +26,7 @@ _MAX_PICTURE_SPAN_DEG = 3.0  # a larger grid bends too much for a picture laid f
 _UP = "../.."  # from runs/<run>/ to the store's root
 
 
-def choose_rows(plans: Sequence[CubePlan], record: RunRecord) -> list[CubePlan]:
+def choose_rows(plans: Sequence[ProductPlan], record: RunRecord) -> list[ProductPlan]:
     """Choose the plans that get a row: all, or those that went wrong and as many others as there is room."""
     if len(plans) <= MAX_ROWS:
         return list(plans)
@@ -40,8 +39,8 @@ def choose_rows(plans: Sequence[CubePlan], record: RunRecord) -> list[CubePlan]:
 
 def collect_facts(
     record: RunRecord,
-    plans: Sequence[CubePlan],
-    receipts: Mapping[str, CubeReceipt],
+    plans: Sequence[ProductPlan],
+    receipts: Mapping[str, ProductReceipt],
     pictures: Sequence[Picture],
     *,
     dask_report: bool,
@@ -59,46 +58,37 @@ def collect_facts(
     return RunFacts(
         record=record,
         cubes=tuple(
-            _describe_cube(plan, deeds[plan.id], receipts.get(plan.id), record)
+            _describe_row(describe_subject(plan), plan, receipts.get(plan.id), deeds[plan.id], record)
             for plan in choose_rows(plans, record)
         ),
         map=_describe_map(plans, record, _choose_backdrop(pictures, plans, receipts), deeds),
         pictures=tuple(pictures),
         drawable=sum(deed.state in {"written", "reused"} for deed in record.deeds),
         software=_merge_software(receipts.values()),
-        digest=sha256_of_json(sorted(plan_digest(plan) for plan in plans)),
+        tables=tuple(table for plan in plans for table in describe_tables(plan, receipts.get(plan.id))),
+        digest=sha256_of_json(sorted(digest_of(plan) for plan in plans)),
         dask_report=dask_report,
     )
 
 
-def valid_percent(plan: CubePlan, receipt: CubeReceipt | None) -> float | None:
-    """Return the valid share of a cube's fullest data band, %; of any band where all are quality bands."""
-    if receipt is None:
-        return None
-    quality = {band.name for scene in plan.group.scenes for band in scene.bands if band.quality}
-    names = [name for name in plan.bands if name not in quality] or list(plan.bands)
-    found = [receipt.statistics[name].valid_percent for name in names if name in receipt.statistics]
-    known = [percent for percent in found if math.isfinite(percent)]
-    return max(known, default=None)
-
-
-def _describe_cube(
-    plan: CubePlan, deed: CubeDeed, receipt: CubeReceipt | None, record: RunRecord
+def _describe_row(
+    subject: Subject, plan: ProductPlan, receipt: ProductReceipt | None, deed: Deed, record: RunRecord
 ) -> CubeFacts:
     is_api = record.catalogue.startswith(("http://", "https://"))
     base = record.catalogue.rstrip("/")
+    item = f"{base}/collections/{subject.collection}/items/{subject.id}"
     return CubeFacts(
         deed=replace(deed, reason=_shorten(deed.reason)),
-        title=plan.group.scenes[0].title or plan.group.collection,
-        day=plan.group.day,
-        source_items=tuple((scene.id, scene.self_href) for scene in plan.group.scenes[:_MAX_ITEMS]),
-        more_items=max(0, len(plan.group.scenes) - _MAX_ITEMS),
-        tiles=len(list_tiles(plan.grid)),
+        title=subject.title,
+        day=subject.day,
+        source_items=subject.inputs[:_MAX_ITEMS],
+        more_items=max(0, len(subject.inputs) - _MAX_ITEMS),
+        tiles=subject.units,
         size=None if receipt is None else receipt.total_bytes,
         valid_percent=valid_percent(plan, receipt),
-        plan_digest=plan_digest(plan),
-        item_href=f"{base}/collections/scenes/items/{plan.id}" if is_api and deed.catalogued else None,
-        folder_href=f"{_UP}/{plan.path}",
+        plan_digest=subject.digest,
+        item_href=item if is_api and deed.catalogued else None,
+        folder_href=f"{_UP}/{subject.path}",
     )
 
 
@@ -109,10 +99,10 @@ def _shorten(reason: str | None) -> str | None:
 
 
 def _describe_map(
-    plans: Sequence[CubePlan],
+    plans: Sequence[ProductPlan],
     record: RunRecord,
     backdrop: Picture | None,
-    deeds: Mapping[str, CubeDeed],
+    deeds: Mapping[str, Deed],
 ) -> MapFacts:
     shown = spread(plans, _MAX_FOOTPRINTS)
     grids = list(dict.fromkeys(plan.grid for plan in plans))
@@ -123,10 +113,7 @@ def _describe_map(
         request=record.request.bbox,
         # Without scenes the footprint is the grid's own outline.
         grids=tuple(find_footprint((), grid).geometry for grid in grids),
-        footprints=tuple(
-            (plan.id, deeds[plan.id].state, find_footprint(plan.group.scenes, plan.grid).geometry)
-            for plan in shown
-        ),
+        footprints=tuple((plan.id, deeds[plan.id].state, describe_subject(plan).footprint) for plan in shown),
         left_out=len(plans) - len(shown),
         picture=backdrop if corners else None,
         picture_corners=corners,
@@ -153,7 +140,7 @@ def find_corners(grid: Grid) -> tuple[tuple[float, float], ...]:
 
 
 def _choose_backdrop(
-    pictures: Sequence[Picture], plans: Sequence[CubePlan], receipts: Mapping[str, CubeReceipt]
+    pictures: Sequence[Picture], plans: Sequence[ProductPlan], receipts: Mapping[str, ProductReceipt]
 ) -> Picture | None:
     """Take the fullest and least cloudy picture, in true colour if there is one: it shows the place."""
     by_id = {plan.id: plan for plan in plans}
@@ -161,19 +148,12 @@ def _choose_backdrop(
     def rank(picture: Picture) -> tuple[bool, int, float]:
         plan = by_id[picture.cube]
         share = valid_percent(plan, receipts.get(plan.id)) or 0.0
-        return picture.title.startswith("True colour"), round(share), -_cloud_cover(plan)
+        return picture.title.startswith("True colour"), round(share), describe_subject(plan).clearness
 
     return max(pictures, key=rank, default=None)
 
 
-def _cloud_cover(plan: CubePlan) -> float:
-    """Return the mean cloud cover that the scenes state, %; anything but a number counts as 100."""
-    stated = [scene.properties.get("eo:cloud_cover") for scene in plan.group.scenes]
-    covers = [c if isinstance(c, int | float) and 0 <= c <= 100 else 100.0 for c in stated]
-    return math.fsum(covers) / len(covers)
-
-
-def _merge_software(receipts: Iterable[CubeReceipt]) -> tuple[tuple[str, str], ...]:
+def _merge_software(receipts: Iterable[ProductReceipt]) -> tuple[tuple[str, str], ...]:
     found: dict[str, set[str]] = defaultdict(set)
     for receipt in receipts:
         for name, version in receipt.software.items():

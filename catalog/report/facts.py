@@ -36,6 +36,8 @@ class RequestFacts:
     collections: tuple[str, ...]
     options: tuple[tuple[str, str], ...]
     """Name and value of everything else, in the order to show."""
+    product: str = "cube"
+    """What one product is called, singular."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ class StageFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CubeDeed:
+class Deed:
     """Say what a run did about one planned cube."""
 
     id: str
@@ -73,7 +75,7 @@ class RunRecord:
     seconds: float
     request: RequestFacts
     stages: tuple[StageFacts, ...]
-    deeds: tuple[CubeDeed, ...]
+    deeds: tuple[Deed, ...]
     """One for each planned cube, in the plan's order."""
     store: str
     catalogue: str
@@ -112,8 +114,8 @@ class RunRecord:
     def verdict(self) -> str:
         """The first line: how it went."""
         bad = self.count("quarantined")
-        cubes = "cube" if self.planned == 1 else "cubes"
-        counts = f"{self.catalogued} of {self.planned} {cubes} catalogued, {bad} quarantined"
+        products = self.request.product + ("" if self.planned == 1 else "s")
+        counts = f"{self.catalogued} of {self.planned} {products} catalogued, {bad} quarantined"
         if self.failure is not None:
             return f"Failed: {self.failure} ({counts})"
         return counts if self.planned else "No scene matches the request: nothing to do"
@@ -144,10 +146,10 @@ class Picture:
 class CubeFacts:
     """Hold one row of the table of cubes."""
 
-    deed: CubeDeed
+    deed: Deed
     title: str
     """Readable name of the source collection."""
-    day: dt.date
+    day: dt.date | None
     source_items: tuple[tuple[str, str | None], ...]
     """Id and address of the first inputs; the address may be anything, it is foreign text."""
     more_items: int
@@ -182,6 +184,16 @@ class MapFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TableFacts:
+    """Hold one more table of a page; its last column holds numbers."""
+
+    title: str
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """Hold everything a page says."""
 
@@ -194,6 +206,7 @@ class RunFacts:
     """Cubes that have a picture in the store, shown or not."""
     software: tuple[tuple[str, str], ...]
     """Package and version, or versions where cubes differ."""
+    tables: tuple[TableFacts, ...]
     digest: str
     """SHA-256 over the plans' digests: the same for every run of the same plan."""
     dask_report: bool

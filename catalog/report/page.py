@@ -17,10 +17,11 @@ from catalog.report.map_frame import label_lat, label_lon
 
 _STAGES = {
     "search": "Search the source",
-    "plan": "Plan the cubes",
+    "fetch": "Fetch the map data",
+    "plan": "Plan the products",
     "check": "Check files, hosts and space",
     "cluster": "Start or join the cluster",
-    "write": "Read pixels and write cubes",
+    "write": "Read the inputs, write the products",
     "publish": "Publish the items",
     "reconcile": "Reconcile store and catalogue",
 }

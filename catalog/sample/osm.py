@@ -63,7 +63,7 @@ class OsmDraft:
         west_east = self._bounds()
         parts = [
             '<?xml version="1.0" encoding="UTF-8"?>',
-            '<osm version="0.6" generator="terraloom-sample">',
+            '<osm version="0.6" generator="terraloom-sample" timestamp="2025-01-01T00:00:00Z">',
             west_east,
         ]
         lonlat = self._frame.to_lonlat(np.array(list(self._points), np.float64) * _SNAP_M)

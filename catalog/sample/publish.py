@@ -27,7 +27,7 @@ from infra.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Raised whenever the same configuration would give other bytes."""
 COLLECTIONS = ("sample-optical", "sample-radar")
 _STAMP = "sample-world.json"

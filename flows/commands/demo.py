@@ -61,6 +61,7 @@ def _sample_request(folder: Path) -> MapAreaParams:
             "collections": world.collections,
             "bbox": world.bbox,
             "datetime": world.datetime,
+            "osm": str(world.osm),
             "store": str(folder / "store"),
         }
     )

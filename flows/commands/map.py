@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from flows.summary import RunSummary
 
 EXIT_QUARANTINED = 3
+Params = TypeVar("Params")
 
 Source = Annotated[
     str, typer.Option(help="Preset (earth-search, planetary-computer), STAC API URL or catalogue path")
@@ -39,6 +40,9 @@ Crs = Annotated[str | None, typer.Option(help="CRS of the grid  [default: the UT
 Loader = Annotated[str, typer.Option(help="odc or stackstac")]
 Resampling = Annotated[str, typer.Option(help="Resampling of data bands")]
 Mask = Annotated[str, typer.Option(help="none, or clouds: cloud, shadow and fill classes become nodata")]
+Osm = Annotated[
+    str | None, typer.Option(help="Also publish OpenStreetMap data of the area: an extract, or overpass")
+]
 Steps = Annotated[str, typer.Option(help="Steps to run, comma-separated")]
 MaxQuarantined = Annotated[float, typer.Option(help="Share of cubes that may fail before the exit code is 3")]
 BrokenAssets = Annotated[str, typer.Option(help="refuse, or quarantine cubes whose local files are broken")]
@@ -58,13 +62,14 @@ def map_command(  # noqa: PLR0913 - the options are the command's contract
     loader: Loader = "odc",
     resampling: Resampling = "nearest",
     mask: Mask = "none",
+    osm: Osm = None,
     steps: Steps = "ingest",
     max_quarantined: MaxQuarantined = 0.0,
     broken_assets: BrokenAssets = "refuse",
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> int:
-    """Map an area: search, read, write cubes, publish.
+    """Map an area: map data, search, read, write cubes, publish.
 
     Example: terraloom map --source earth-search --collections sentinel-2-l2a --bbox 13.3,52.4,13.5,52.6
     --datetime 2024-06-01/2024-06-10 --bands red,green,blue,nir --store ./store
@@ -75,7 +80,7 @@ def map_command(  # noqa: PLR0913 - the options are the command's contract
     # Only now: what Prefect takes to import is not spent on a request that is refused.
     from flows.map_area import map_area
 
-    return run_flow(map_area, params, as_json=as_json)
+    return run_flow(map_area, params, as_json=as_json, max_quarantined=max_quarantined)
 
 
 def ingest(  # noqa: PLR0913 - the options are the command's contract
@@ -102,7 +107,7 @@ def ingest(  # noqa: PLR0913 - the options are the command's contract
     params = _to_params(locals())
     from flows.ingest_scenes import ingest_scenes
 
-    return run_flow(ingest_scenes, params, as_json=as_json)
+    return run_flow(ingest_scenes, params, as_json=as_json, max_quarantined=max_quarantined)
 
 
 def plan(  # noqa: PLR0913 - the options are the command's contract
@@ -125,8 +130,17 @@ def plan(  # noqa: PLR0913 - the options are the command's contract
     return _plan(_to_params(locals()), as_json=as_json)
 
 
-def run_flow(flow: Callable[[MapAreaParams], RunSummary], params: MapAreaParams, *, as_json: bool) -> int:
-    """Run a flow against a Prefect API, show it, and return the exit code."""
+def run_flow(
+    flow: Callable[[Params], RunSummary], params: Params, *, as_json: bool, max_quarantined: float = 0.0
+) -> int:
+    """Run a flow against a Prefect API, show it, and return the exit code.
+
+    Args:
+        flow: What to run.
+        params: The request.
+        as_json: Print one JSON object.
+        max_quarantined: Share of the products that may be in quarantine before the exit code is 3.
+    """
     from flows.prefect_server import prefect_api
     from flows.terminal import watching_progress
     from infra.logging import configure_logging
@@ -140,7 +154,7 @@ def run_flow(flow: Callable[[MapAreaParams], RunSummary], params: MapAreaParams,
             server.wait_ready()
         summary = flow(params)
     show(summary, as_json=as_json)
-    return EXIT_QUARANTINED if summary.quarantined_share > params.max_quarantined else 0
+    return EXIT_QUARANTINED if summary.quarantined_share > max_quarantined else 0
 
 
 def show(summary: RunSummary, *, as_json: bool) -> None:
@@ -191,23 +205,31 @@ def _to_params(values: dict[str, Any]) -> MapAreaParams:
     from flows.params import MapAreaParams, parse_params
 
     chosen = {name: value for name, value in values.items() if name in MapAreaParams.model_fields}
-    chosen["bbox"] = _numbers(chosen["bbox"])
+    chosen["bbox"] = numbers(chosen["bbox"])
     for name in ("collections", "bands", "steps"):
         if isinstance(chosen.get(name), str):
             chosen[name] = [word.strip() for word in chosen[name].split(",") if word.strip()]
-    if chosen.get("store") is None:
-        chosen["store"] = load_settings(os.environ).store
-    return parse_params(chosen)
+    return parse_params(chosen | {"store": chosen_store(chosen.get("store"))})
 
 
-def _numbers(text: str) -> list[float]:
+def chosen_store(store: str | None) -> str:
+    """Return the store that is named, else the one of the settings."""
+    return load_settings(os.environ).store if store is None else store
+
+
+def numbers(text: str) -> list[float]:
+    """Parse W,S,E,N.
+
+    Raises:
+        InputError: not four numbers.
+    """
     words = text.split(",")
     try:
-        numbers = [float(word) for word in words]
+        found = [float(word) for word in words]
     except ValueError as exc:
         raise InputError(
             f"bbox {text!r} is not four numbers; give W,S,E,N, e.g. 13.0,52.3,13.2,52.5"
         ) from exc
-    if len(numbers) != 4:
-        raise InputError(f"bbox {text!r} has {len(numbers)} numbers, not four; give W,S,E,N")
-    return numbers
+    if len(found) != 4:
+        raise InputError(f"bbox {text!r} has {len(found)} numbers, not four; give W,S,E,N")
+    return found

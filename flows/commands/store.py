@@ -71,7 +71,7 @@ def gc(
 
     Example: terraloom gc --store ./store --dry-run
     """
-    from catalog.cubes.garbage import collect_garbage
+    from catalog.garbage import collect_garbage
 
     settings = load_settings(os.environ)
     swept = collect_garbage(open_storage(store or settings.store), dry_run=dry_run)

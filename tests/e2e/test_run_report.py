@@ -10,7 +10,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, te
 
 from flows.journal import Journal
 from flows.params import parse_params
-from flows.run_report import keep_report
+from flows.run_report import describe_request, keep_report
 from flows.runs import RunFolder, RunPlaces
 from infra.errors import ConfigError
 from infra.settings import Settings
@@ -74,7 +74,7 @@ def test_a_report_that_cannot_be_written_fails_nothing(prefect_url, tmp_path, ca
 
     @flow(name="report-only", validate_parameters=False)
     def report_only(run, failure):
-        return keep_report(params, places, run, Journal(), failure=failure)
+        return keep_report(describe_request(params), places, run, Journal(), failure=failure)
 
     with temporary_settings({PREFECT_API_URL: prefect_url, PREFECT_LOGGING_TO_API_ENABLED: False}):
         assert report_only(RunFolder(storage, "one"), None) is None

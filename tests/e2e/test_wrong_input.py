@@ -51,7 +51,7 @@ def _assert_untouched(store: Path) -> None:
         (("--resolution-m", "ten"), ("ten",)),
         (("--loader", "gdal"), ("gdal", "'odc' or 'stackstac'")),
         (("--steps", "ingest,enocde"), ("enocde", "did you mean encode")),
-        (("--steps", "ingest,encode"), ("encode", "available: ingest")),
+        (("--steps", "ingest,encode"), ("encode", "available: osm, ingest")),
         (("--store", "gs://bucket/prefix"), ("gs://bucket/prefix", "s3://bucket/prefix")),
         (("--colections", "x"), ("--colections", "--collections")),
     ],

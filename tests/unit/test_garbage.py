@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from catalog.cubes.garbage import collect_garbage
+from catalog.garbage import collect_garbage
 from infra.storage import LocalStorage, open_storage
 from tests.support.synthetic import tree_of
 

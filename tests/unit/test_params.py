@@ -34,7 +34,7 @@ WRONG = [
     ({"mask": "cloud"}, "'cloud'", "'none' or 'clouds'"),
     ({"collections": ()}, "collections", "at least 1"),
     ({"steps": ("ingset",)}, "'ingset'", "did you mean ingest?"),
-    ({"steps": ("encode",)}, "'encode'", "available: ingest"),
+    ({"steps": ("encode",)}, "'encode'", "available: osm, ingest"),
     ({"steps": ("juggle",)}, "'juggle'", "ingest"),
     ({"shard_px": 3000}, "3000", "power of two"),
     ({"shard_px": 64}, "shard_px 64", "greater than or equal to 256"),

@@ -17,13 +17,12 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rio_cogeo import cog_validate
 
 from catalog.grid import level_grid
+from catalog.pictures.cogs import PREVIEW_CHANNELS, write_preview_cog
 from catalog.pictures.previews import (
-    PREVIEW_CHANNELS,
     choose_preview_level,
     choose_rgb,
     render_rgba,
     render_thumbnail,
-    write_preview_cog,
 )
 from catalog.records import Band, Grid
 from infra.errors import InputError

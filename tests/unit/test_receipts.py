@@ -10,7 +10,6 @@ from catalog.cubes.receipts import (
     is_receipt,
     read_cube_receipt,
     read_tile_receipt,
-    receipt_path,
     seal_cube,
     tile_receipt_path,
 )
@@ -55,7 +54,7 @@ def test_no_receipt_before_the_end(tiled, plan):
     assert read_cube_receipt(tiled, plan) is None
     receipt = finish_cube(tiled.uri, plan)
     assert read_cube_receipt(tiled, plan) == receipt
-    assert CUBE_RECEIPT.validate_json(tiled.read(receipt_path(plan))) == receipt
+    assert CUBE_RECEIPT.validate_json(tiled.read(f"{plan.path}/receipt.json")) == receipt
 
 
 def test_a_receipt_lists_every_object_and_nothing_else(tiled, plan):
@@ -145,7 +144,7 @@ def test_what_no_tile_claims_is_removed(tiled, plan):
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"null", b"not json", b'{"id": 3}'])
 def test_what_is_no_receipt_is_said(storage, plan, text):
-    storage.write(receipt_path(plan), text)
+    storage.write(f"{plan.path}/receipt.json", text)
     with pytest.raises(DataError, match=r"receipt\.json is not a receipt; delete the folder and run again"):
         read_cube_receipt(storage, plan)
 

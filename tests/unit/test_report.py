@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from catalog.products import ProductOutcome
 from catalog.records import BandStatistics, CubeReceipt, StoredFile
 from catalog.report.collect import MAX_ROWS, collect_facts, find_corners
-from catalog.report.facts import CubeDeed, Picture, RequestFacts, RunRecord, StageFacts, hide_secrets
+from catalog.report.facts import Deed, Picture, RequestFacts, RunRecord, StageFacts, hide_secrets
 from catalog.report.map import draw_map
 from catalog.report.map_frame import (
     METRES_PER_DEGREE,
@@ -40,7 +41,6 @@ from catalog.report.pictures import MAX_BYTES, MAX_PICTURES, PICTURE_PX, shrink_
 from flows.journal import Journal
 from infra.errors import DataError
 from infra.storage import LocalStorage, open_storage
-from tasks.write_cube import CubeOutcome
 from tasks.write_report import write_report
 from tests.support.synthetic import (
     NOON,
@@ -119,7 +119,7 @@ def make_receipt(plan, *, valid=87.65, size=2_500_000):
 
 def make_deeds(plans, states):
     return tuple(
-        CubeDeed(
+        Deed(
             id=plan.id,
             state=state,
             catalogued=state in {"written", "reused"},
@@ -192,7 +192,7 @@ def test_a_page_says_what_happened():
         "48.747° N to 48.753° N, 15.000° E to 15.011° E",
         "2024-06-01 to 2024-06-30",
         "2 of 2 2.50 MB 1.50 s 87.6 %",
-        "Read pixels and write cubes 10.0 s 25.0 MB 2.5 MB/s",
+        "Read the inputs, write the products 10.0 s 25.0 MB 2.5 MB/s",
         "Everything else 9.50 s",
         "zarr 3",
         facts.digest,
@@ -534,8 +534,8 @@ def test_a_journal_tells_what_became_of_each_cube():
     journal.plans.extend(plans)
     journal.reused.add(ids[0])
     assert [plan.id for plan in journal.unfinished()] == ids[1:]
-    journal.outcomes.append(CubeOutcome(id=ids[1], tiles_read=2, bytes_written=7, seconds=1.0))
-    journal.outcomes.append(CubeOutcome(id=ids[2], quarantined="https://host/x?sig=secret is broken"))
+    journal.outcomes.append(ProductOutcome(id=ids[1], tiles_read=2, bytes_written=7, seconds=1.0))
+    journal.outcomes.append(ProductOutcome(id=ids[2], quarantined="https://host/x?sig=secret is broken"))
     journal.catalogued.update({ids[0], ids[1], ids[3]})
     deeds = journal.deeds()
     assert [deed.state for deed in deeds] == ["reused", "written", "quarantined", "reused", "planned"]

@@ -7,9 +7,12 @@ import json
 import socket
 from dataclasses import dataclass
 
-from catalog.cubes.receipts import PRODUCTS_FOLDER, RECEIPT_NAME
+from catalog.cubes import receipts as cubes
+from catalog.osm import plan as osm
+from catalog.receipts import RECEIPT_NAME
 from infra.storage import Storage, process_lives
 
+PRODUCT_FOLDERS = (cubes.PRODUCTS_FOLDER, osm.PRODUCTS_FOLDER)
 RUNS_FOLDER = "runs"
 LEASE_NAME = "lease.json"
 """A run at work keeps ``runs/<name>/lease.json``, with its host and process."""
@@ -39,7 +42,7 @@ def collect_garbage(storage: Storage, *, dry_run: bool) -> Swept:
         dry_run: Only look.
     """
     live, dead = _read_leases(storage)
-    folders = [f"{PRODUCTS_FOLDER}/{name}" for name in storage.list_folders(PRODUCTS_FOLDER)]
+    folders = [f"{kind}/{name}" for kind in PRODUCT_FOLDERS for name in storage.list_folders(kind)]
     doomed = [] if live else [path for path in folders if not storage.exists(f"{path}/{RECEIPT_NAME}")]
     size = sum(entry.size for path in doomed for entry in storage.list_objects(path))
     if not dry_run:

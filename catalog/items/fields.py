@@ -1,0 +1,95 @@
+"""Spell what items of every collection say in one way: extensions, moments, projections."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from pyproj import CRS
+
+from catalog.items.assets import to_number
+from catalog.items.collections import PROCESSING
+from catalog.records import Grid
+
+_EXTENSIONS = {
+    "proj:": "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "raster:": "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
+    "eo:": "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
+    "sar:": "https://stac-extensions.github.io/sar/v1.3.0/schema.json",
+    "sat:": "https://stac-extensions.github.io/sat/v1.2.0/schema.json",
+    "view:": "https://stac-extensions.github.io/view/v1.1.0/schema.json",
+    "cube:": "https://stac-extensions.github.io/datacube/v2.3.0/schema.json",
+    "file:": "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+    "processing:": PROCESSING,
+    "table:": "https://stac-extensions.github.io/table/v1.2.0/schema.json",
+    "classification:": "https://stac-extensions.github.io/classification/v1.1.0/schema.json",
+    "version": "https://stac-extensions.github.io/version/v1.2.0/schema.json",
+    "renders": "https://stac-extensions.github.io/render/v2.0.0/schema.json",
+}
+"""Field prefix → the extension that defines it."""
+
+_MONTHS = (
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Oct",
+    "Nov",
+    "Dec",
+)  # not the locale's
+_AUTHORITY = re.compile(r"[A-Za-z0-9_]+:[A-Za-z0-9_.-]+")
+
+
+def to_rfc3339(instant: dt.datetime) -> str:
+    """Spell an instant in UTC with ``Z``; fractions of a second only when there are any."""
+    utc = instant.astimezone(dt.UTC)
+    return utc.isoformat(timespec="microseconds" if utc.microsecond else "seconds").replace("+00:00", "Z")
+
+
+def spell_day(day: dt.date) -> str:
+    """Spell a day for readers, e.g. ``18 Mar 2020``."""
+    return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
+
+
+def projection_fields(grid: Grid) -> dict[str, Any]:
+    """Describe a pixel grid by the projection extension; a CRS without a code is spelled out."""
+    named = bool(_AUTHORITY.fullmatch(grid.crs))
+    left, bottom, right, top = grid_bounds(grid)
+    crs: dict[str, Any] = {"proj:code": grid.crs}
+    if not named:
+        parsed = CRS.from_user_input(grid.crs)
+        crs = {"proj:code": None, "proj:wkt2": parsed.to_wkt(), "proj:projjson": parsed.to_json_dict()}
+    return crs | {
+        "proj:shape": list(grid.shape_yx),
+        "proj:transform": [to_number(value) for value in grid.transform],
+        "proj:bbox": [to_number(value) for value in (left, bottom, right, top)],
+    }
+
+
+def grid_bounds(grid: Grid) -> tuple[float, float, float, float]:
+    """Return left, bottom, right and top of a grid in its CRS: the outer pixel edges."""
+    a, b, c, d, e, f = grid.transform
+    rows, cols = grid.shape_yx
+    xs = [c, c + a * cols, c + b * rows, c + a * cols + b * rows]
+    ys = [f, f + d * cols, f + e * rows, f + d * cols + e * rows]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def used_extensions(item: dict[str, Any]) -> list[str]:
+    """List the extensions whose fields the item really has."""
+    fields = set(_field_names([item["properties"], *item["assets"].values()]))
+    return [url for prefix, url in _EXTENSIONS.items() if any(name.startswith(prefix) for name in fields)]
+
+
+def _field_names(entries: Iterable[dict[str, Any]]) -> Iterable[str]:
+    for entry in entries:
+        yield from entry
+        for band in entry.get("bands", ()):
+            yield from band

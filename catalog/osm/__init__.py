@@ -1,0 +1,1 @@
+"""Read OpenStreetMap data, keep them as tables, and draw them."""

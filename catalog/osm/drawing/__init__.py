@@ -1,0 +1,1 @@
+"""Draw OpenStreetMap features: a map picture, or class indices for labels."""

@@ -1,0 +1,1 @@
+"""Make street networks of extracts, through osmnx."""

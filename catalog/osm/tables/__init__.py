@@ -1,0 +1,1 @@
+"""Keep features, and elements that could not become any, as Parquet tables."""

@@ -1,0 +1,73 @@
+"""List the kinds of products there are: where their receipts and items come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from catalog import plan as cube_plans
+from catalog.items.collections import OSM, SCENES
+from catalog.items.osm import osm_item
+from catalog.items.scene import scene_item
+from catalog.osm import plan as osm_plans
+from catalog.osm.plan import OSM_RECEIPT, OsmPlan, OsmReceipt
+from catalog.receipts import read_receipt
+from catalog.records import CUBE_RECEIPT, CubePlan, CubeReceipt
+from infra.errors import InternalError
+from infra.storage import Storage
+
+ProductPlan = CubePlan | OsmPlan
+ProductReceipt = CubeReceipt | OsmReceipt
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductOutcome:
+    """Tell what became of one planned product."""
+
+    id: str
+    quarantined: str | None = None
+    """Why the product could not be made; None when it stands."""
+    tiles_read: int = 0
+    """Work units whose input was read; the others stood already."""
+    bytes_written: int = 0
+    seconds: float = 0.0
+
+
+def collection_of(plan: ProductPlan) -> str:
+    """Return the id of the collection that a product is published into."""
+    return SCENES if isinstance(plan, CubePlan) else OSM
+
+
+def digest_of(plan: ProductPlan) -> str:
+    """Return the digest of a plan, 64 hexadecimal digits."""
+    return cube_plans.plan_digest(plan) if isinstance(plan, CubePlan) else osm_plans.plan_digest(plan)
+
+
+def receipt_of(storage: Storage, plan: ProductPlan) -> ProductReceipt | None:
+    """Return the receipt of a product; None while it does not exist.
+
+    Raises:
+        DataError: what is stored there is no receipt.
+    """
+    if isinstance(plan, CubePlan):
+        return read_receipt(storage, plan.path, CUBE_RECEIPT)
+    return read_receipt(storage, plan.path, OSM_RECEIPT)
+
+
+def item_of(storage: Storage, plan: ProductPlan, *, execution_href: str | None) -> dict[str, Any]:
+    """Describe a product that stands as a STAC item.
+
+    Args:
+        storage: Where it stands.
+        plan: What it is.
+        execution_href: Lasting URL of the run that made it; None leaves it out.
+
+    Raises:
+        InternalError: it has no receipt, so it must not be published.
+    """
+    receipt = receipt_of(storage, plan)
+    if isinstance(plan, CubePlan) and isinstance(receipt, CubeReceipt):
+        return scene_item(plan, receipt, root_href=storage.uri, execution_href=execution_href)
+    if isinstance(plan, OsmPlan) and isinstance(receipt, OsmReceipt):
+        return osm_item(plan, receipt, root_href=storage.uri, execution_href=execution_href)
+    raise InternalError(f"product {plan.id} was to be published, but has no receipt")

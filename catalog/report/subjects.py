@@ -1,0 +1,127 @@
+"""Tell a page what it needs of a planned product, whatever its kind."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from catalog.footprints import find_footprint
+from catalog.grid import list_tiles
+from catalog.items.assets import cube_bands
+from catalog.osm.plan import OsmPlan, OsmReceipt
+from catalog.pictures.previews import choose_rgb
+from catalog.products import ProductPlan, ProductReceipt, collection_of, digest_of
+from catalog.records import CubePlan, CubeReceipt, Grid
+from catalog.report.facts import TableFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Hold what a page says of one planned product beside what became of it."""
+
+    id: str
+    title: str
+    """What it is made from, readable."""
+    day: dt.date | None
+    """Of the data; None where they do not say."""
+    inputs: tuple[tuple[str, str | None], ...]
+    """Id and address of everything it is made from."""
+    units: int
+    """Work units that it takes."""
+    collection: str
+    path: str
+    """Folder, relative to the store's root."""
+    digest: str
+    grid: Grid
+    footprint: Mapping[str, Any]
+    """GeoJSON geometry."""
+    picture_title: str
+    clearness: float
+    """Orders pictures that show as much of the place: larger is better."""
+
+
+def describe_subject(plan: ProductPlan) -> Subject:
+    """Describe a planned product."""
+    return _describe_cube(plan) if isinstance(plan, CubePlan) else _describe_osm(plan)
+
+
+def valid_percent(plan: ProductPlan, receipt: ProductReceipt | None) -> float | None:
+    """Return the valid share of a cube's fullest data band, %; of any band where all are quality bands."""
+    if not (isinstance(plan, CubePlan) and isinstance(receipt, CubeReceipt)):
+        return None
+    quality = {band.name for scene in plan.group.scenes for band in scene.bands if band.quality}
+    names = [name for name in plan.bands if name not in quality] or list(plan.bands)
+    found = [receipt.statistics[name].valid_percent for name in names if name in receipt.statistics]
+    known = [percent for percent in found if math.isfinite(percent)]
+    return max(known, default=None)
+
+
+def describe_tables(plan: ProductPlan, receipt: ProductReceipt | None) -> tuple[TableFacts, ...]:
+    """Give the tables that a page shows of one product alone: what a map's elements came to."""
+    if not (isinstance(plan, OsmPlan) and isinstance(receipt, OsmReceipt)):
+        return ()
+    kept = [("nodes", receipt.nodes), ("ways", receipt.ways), ("relations", receipt.relations)]
+    rows = [(f"kept, {name}", f"{count:,}") for name, count in kept]
+    rows += [(f"quarantined: {why}", f"{count:,}") for why, count in sorted(receipt.quarantined.items())]
+    caption = (
+        f"{receipt.found:,} elements of the area ought to be features: {receipt.features:,} are, "
+        f"{receipt.found - receipt.features:,} are in quarantine. {receipt.repaired:,} were mended."
+    )
+    return (
+        TableFacts(title="Features", caption=caption, header=("Elements", "Number"), rows=tuple(rows)),
+        *_graph_table(receipt),
+    )
+
+
+def _graph_table(receipt: OsmReceipt) -> tuple[TableFacts, ...]:
+    if not receipt.graph:
+        return ()
+    rows = tuple((name, f"{count:,}") for name, count in receipt.graph.items())
+    caption = "Nodes by kind of geometry, and edges by the kinds they join, self loops included."
+    return (TableFacts(title="Graph", caption=caption, header=("Nodes or edges", "Number"), rows=rows),)
+
+
+def _describe_cube(plan: CubePlan) -> Subject:
+    scenes = plan.group.scenes
+    return Subject(
+        id=plan.id,
+        title=scenes[0].title or plan.group.collection,
+        day=plan.group.day,
+        inputs=tuple((scene.id, scene.self_href) for scene in scenes),
+        units=len(list_tiles(plan.grid)),
+        collection=collection_of(plan),
+        path=plan.path,
+        digest=digest_of(plan),
+        grid=plan.grid,
+        footprint=find_footprint(scenes, plan.grid).geometry,
+        picture_title=choose_rgb(cube_bands(plan)).title,
+        clearness=-_cloud_cover(plan),
+    )
+
+
+def _describe_osm(plan: OsmPlan) -> Subject:
+    timestamp = plan.extract.timestamp
+    return Subject(
+        id=plan.id,
+        title="OpenStreetMap",
+        day=None if timestamp is None else timestamp.date(),
+        inputs=((plan.extract.path.rpartition("/")[2], plan.source),),
+        units=1,
+        collection=collection_of(plan),
+        path=plan.path,
+        digest=digest_of(plan),
+        grid=plan.grid,
+        footprint=find_footprint((), plan.grid).geometry,
+        picture_title="Drawn map",
+        clearness=0.0,
+    )
+
+
+def _cloud_cover(plan: CubePlan) -> float:
+    """Return the mean cloud cover that the scenes state, %; anything but a number counts as 100."""
+    stated = [scene.properties.get("eo:cloud_cover") for scene in plan.group.scenes]
+    covers = [c if isinstance(c, int | float) and 0 <= c <= 100 else 100.0 for c in stated]
+    return math.fsum(covers) / len(covers)

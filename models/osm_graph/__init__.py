@@ -1,0 +1,1 @@
+"""Turn map features into the heterogeneous graph of GeoLink."""

@@ -1,0 +1,1 @@
+"""Turn the tags of map features into vectors."""
