@@ -49,6 +49,7 @@ chaos: install
 bench: install
 	$(BIN)/python -m tests.bench.ingest $(ARGS)
 	$(BIN)/python -m tests.bench.catalogue --pgstac
+	$(BIN)/python -m tests.bench.osm_graph
 
 clean:
 	rm -rf $(VENV)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from infra.errors import ConfigError, DataError
 from models.tag_text.clip_folder import find_clip_folder, import_transformers, name_clip_folder
-from models.tag_text.packing import PackedBatch, TokenTree, average_paths, grow_trees, stack_trees
+from models.tag_text.packing import PackedBatch, TokenTree, average_paths, grow_even_trees, stack_trees
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +69,7 @@ class ClipTextEncoder:
         """Encode n texts as ``(n, width)`` float32; the same text gives the same vector, to 1e-5."""
         out = np.empty((len(texts), self.width), np.float32)
         limit = int(self._model.config.max_position_embeddings)
-        trees = grow_trees(self._number_tokens(texts, limit), limit)
+        trees = grow_even_trees(self._number_tokens(texts, limit), limit)
         trees.sort(key=lambda tree: tree.tokens.size)  # sequences of a step are then of about one length
         for start in range(0, len(trees), self._batch_size):
             some = trees[start : start + self._batch_size]

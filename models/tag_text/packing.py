@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from infra.errors import InputError
 
 
+_EVEN_UP_TO = 64  # with more trees than that, the last one hardly counts
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TokenTree:
     """Hold the tokens of some texts as a tree of m nodes: the start token first, parents before children."""
@@ -69,6 +72,24 @@ def grow_trees(texts: Sequence[Sequence[int]], max_nodes: int) -> list[TokenTree
             nodes, ends = _Nodes(), {}
         ends[row] = nodes.add(texts[row])
     return [*trees, nodes.close(ends)] if ends else trees
+
+
+def grow_even_trees(texts: Sequence[Sequence[int]], max_nodes: int) -> list[TokenTree]:
+    """Pack texts as :func:`grow_trees` does, into as many trees, of sizes as alike as can be had.
+
+    Sequences of one step are padded to the longest: a last tree that is a third full costs as much as a full
+    one.
+    """
+    trees = grow_trees(texts, max_nodes)
+    if len(trees) > _EVEN_UP_TO:
+        return trees
+    least = max((len(text) for text in texts), default=0)
+    total = sum(tree.tokens.size for tree in trees)
+    for size in range(max(least, -(-total // max(1, len(trees)))), max_nodes):
+        even = grow_trees(texts, size)
+        if len(even) == len(trees):
+            return even
+    return trees
 
 
 def stack_trees(trees: Sequence[TokenTree], pad_token: int) -> PackedBatch:

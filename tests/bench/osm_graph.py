@@ -63,7 +63,8 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     asked = options.parse_args()
     if "TERRALOOM_REAL_DATA" not in os.environ:
-        raise SystemExit("TERRALOOM_REAL_DATA is not set: it names the folder of real data")
+        print("graph of map features: left out, TERRALOOM_REAL_DATA names no folder of real data")
+        return
     every = read_places(Path(os.environ["TERRALOOM_REAL_DATA"]) / "osm/liechtenstein-latest.osm.pbf")
     print_relations(every, asked)
     if asked.whole:

@@ -61,7 +61,7 @@ def test_a_box_gives_what_osmnx_gives(compared):
 
 
 def test_osmnx_itself_clips_as_we_do(osm_folder, tmp_path):
-    source, box = osm_folder / "monaco-latest.osm.pbf", _FILES["monaco-latest.osm.pbf"]
+    source, box = osm_folder / "berlin-siegessaeule.osm.gz", _FILES["berlin-siegessaeule.osm.gz"]
     xml = write_as_xml(source, tmp_path / "all.osm")
     expected = osmnx.features_from_xml(xml, polygon=shapely.box(*box))
     _assert_same(read_features(describe_extract(source), box), expected)

@@ -18,7 +18,7 @@ from models.tag_text.clip_folder import find_clip_folder
 from models.tag_text.features import tag_features
 from models.tag_text.frequencies import MAX_TABLE_BYTES, load_tag_frequencies
 from models.tag_text.hashed import HashedTextEncoder
-from models.tag_text.packing import grow_trees, see_ancestors
+from models.tag_text.packing import grow_even_trees, grow_trees, see_ancestors
 from models.tag_text.protocol import CLIP_NORM
 from models.tag_text.vectors import TagVectors, encode_distinct, load_tag_vectors, save_tag_vectors
 from models.tag_text.weighting import WEIGHTINGS, count_keys, key_of, weigh_tags
@@ -279,6 +279,15 @@ def test_trees_stay_within_their_bound():
     with pytest.raises(InputError, match="expected 2 to 20"):
         grow_trees([[0] * 21], 20)
     assert grow_trees([], 20) == []
+
+
+def test_even_trees_are_as_many_and_no_larger():
+    texts = [[0, 1 + number % 7, 100 + number, 200 + number, 9] for number in range(40)]
+    full, even = grow_trees(texts, 33), grow_even_trees(texts, 33)
+    assert len(even) == len(full)
+    assert max(tree.tokens.size for tree in even) < max(tree.tokens.size for tree in full)
+    assert sorted(row for tree in even for row in tree.rows) == list(range(40))
+    assert grow_even_trees([], 33) == []
 
 
 # the cache
