@@ -49,7 +49,7 @@ def ingest_osm(params: OsmParams) -> RunSummary:
     with journal.stage("fetch"):
         extract = fetch_osm(params.source, area=params.bbox, options=_overpass(params, places.settings.osm))
     with journal.stage("plan"):
-        plan = plan_request(params, extract, places)
+        plan = plan_request(params, extract)
         journal.plans.append(plan)
         if receipt_of(storage, plan) is not None:
             journal.reused.add(plan.id)
@@ -68,7 +68,7 @@ def ingest_osm(params: OsmParams) -> RunSummary:
         return run.finish(_sum_up(run, places, journal, keep_report(request, places, run, journal)))
 
 
-def plan_request(params: OsmParams, extract: ExtractFacts, places: RunPlaces) -> OsmPlan:
+def plan_request(params: OsmParams, extract: ExtractFacts) -> OsmPlan:
     """Plan the product of a request; the same request and extract give the same plan."""
     options = OsmOptions(
         graph=params.graph,
@@ -76,10 +76,9 @@ def plan_request(params: OsmParams, extract: ExtractFacts, places: RunPlaces) ->
         network_form=params.network_form,
         max_features=params.max_features,
     )
-    source = places.settings.osm.overpass_urls[0] if params.source == "overpass" else extract.path
     return plan_osm(
         extract,
-        source=hide_secrets(source),
+        source=hide_secrets(extract.server or extract.path),
         clip=params.bbox,
         options=options,
         resolution_m=params.resolution_m,
@@ -98,17 +97,12 @@ def _overpass(params: OsmParams, settings: OsmSettings) -> OverpassOptions:
 
 
 def _write(storage: Storage, plan: OsmPlan, journal: Journal[OsmPlan]) -> None:
-    """Write the product; one that cannot be made leaves nothing behind."""
+    """Write the product; one that cannot be made has written nothing."""
     log_progress("reused" if plan.id in journal.reused else "planned", plan.id)
     if plan.id in journal.reused:
         return
     with journal.stage("write"):
-        try:
-            journal.outcomes.append(write_osm(storage.uri, plan))
-        except AppError:
-            if receipt_of(storage, plan) is None:  # another run may have sealed it meanwhile
-                storage.delete_folder(plan.path)
-            raise
+        journal.outcomes.append(write_osm(storage.uri, plan))
     log_progress("cube", plan.id)
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from prefect import task
 
+from catalog.osm.extract import check_unchanged
 from catalog.osm.labels import label_tags
 from catalog.osm.plan import NetworkKind, OsmPlan
 from catalog.osm.product import OsmExtras, write_product
 from catalog.osm.reading import read_features
 from catalog.osm.records import OsmFeatures
+from catalog.osm.repair import unwrap_area
 from catalog.products import ProductOutcome
 from infra.storage import open_storage
-from models.osm_graph.build import build_graph
-from models.osm_graph.schema import OsmGraph
-from models.osm_graph.serial import save_graph
 from tasks.policies import PIXELS
+
+if TYPE_CHECKING:
+    from models.osm_graph.schema import OsmGraph
 
 GRAPH_NAME = "graph.safetensors"
 
@@ -39,11 +42,14 @@ def write_osm(store_uri: str, plan: OsmPlan) -> ProductOutcome:
     files: dict[str, bytes] = {}
     counts: dict[str, int] = {}
     if plan.options.graph:
+        from models.osm_graph.serial import save_graph
+
         graph = make_graph(reading.features, plan)
         files[GRAPH_NAME] = save_graph(graph)
         counts = graph.counts()
     if plan.options.network is not None:
         files[f"network.{plan.options.network_form}"] = make_network(plan, plan.options.network)
+    check_unchanged(plan.extract)  # the file is opened several times, and a mirror may replace it meanwhile
     receipt = write_product(storage, plan, reading, OsmExtras(files=files, graph=counts))
     return ProductOutcome(
         id=plan.id,
@@ -61,6 +67,9 @@ def make_network(plan: OsmPlan, kind: NetworkKind) -> bytes:
 
 
 def make_graph(features: OsmFeatures, plan: OsmPlan) -> OsmGraph:
-    """Build the graph of an area's features."""
+    """Build the graph of an area's features; its box reaches beyond 180° where the area crosses it."""
+    from models.osm_graph.build import build_graph  # scipy: half a second that no other command should pay
+
     tags = [label_tags(tags) for tags in features.tags]
-    return build_graph(features.geometries, tags, plan.area)
+    geometries, box = unwrap_area(features.geometries, plan.area)
+    return build_graph(geometries, tags, box)

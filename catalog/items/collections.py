@@ -121,7 +121,10 @@ _TABLE: dict[str, dict[str, Any]] = {
             },
             "graph": {
                 "title": "Graph",
-                "description": "Points, lines and polygons as nodes, their spatial relations as edges.",
+                "description": (
+                    "Points, lines and polygons as nodes, their spatial relations as edges. A node's row "
+                    "is its feature's place among all: nodes, ways, relations, each sorted by id."
+                ),
                 "type": "application/octet-stream",
                 "roles": ["data"],
             },

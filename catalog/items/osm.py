@@ -97,7 +97,8 @@ def _list_facts(plan: OsmPlan, receipt: OsmReceipt) -> list[str]:
     rows, cols = plan.grid.shape_yx
     counts = f"{receipt.nodes:,} nodes, {receipt.ways:,} ways, {receipt.relations:,} relations"
     facts = [f"{receipt.features:,} features of OpenStreetMap ({counts}) from {_name_source(plan)}"]
-    facts += [f"{receipt.repaired:,} geometries repaired"] if receipt.repaired else []
+    mended = "geometry" if receipt.repaired == 1 else "geometries"
+    facts += [f"{receipt.repaired:,} {mended} repaired"] if receipt.repaired else []
     if receipt.quarantined:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(receipt.quarantined.items()))
         facts.append(f"{sum(receipt.quarantined.values()):,} elements in quarantine ({reasons})")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -52,7 +52,7 @@ def osm_assets(plan: OsmPlan, receipt: OsmReceipt, *, root_href: str) -> dict[st
 
 
 def list_renders(assets: Iterable[str]) -> dict[str, Any]:
-    """Say how to draw the pictures among some assets: as they are, the classes in their colours."""
+    """Say how to draw the pictures among some assets: the classes bring their own colours."""
     renders = {
         "map": {
             "title": "Map",
@@ -63,16 +63,10 @@ def list_renders(assets: Iterable[str]) -> dict[str, Any]:
         "classes": {
             "title": "Classes",
             "assets": ["classes"],
-            "colormap": {str(entry["value"]): _to_rgba(entry) for entry in class_table()},
             "resampling": "nearest",
         },
     }
     return {key: renders[key] for key in assets if key in renders}
-
-
-def _to_rgba(entry: Mapping[str, Any]) -> list[int]:
-    """Return a class's colour; nothing mapped is see-through."""
-    return [*bytes.fromhex(entry["color_hint"]), 0 if entry.get("nodata") else 255]
 
 
 def _features_fields(receipt: OsmReceipt) -> dict[str, Any]:

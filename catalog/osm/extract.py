@@ -60,6 +60,25 @@ def describe_extract(path: str | Path) -> ExtractFacts:
     )
 
 
+def check_unchanged(extract: ExtractFacts) -> None:
+    """Refuse a file that is no longer the one described: what was read of it may be of two states.
+
+    Raises:
+        DataError: the file's content has changed, or it is gone.
+    """
+    try:
+        found = _hash_file(Path(extract.path))
+    except OSError as exc:
+        raise DataError(
+            f"OSM extract {extract.path} went away while it was read ({exc.strerror}); run again"
+        ) from exc
+    if found != extract.sha256:
+        raise DataError(
+            f"OSM extract {extract.path} changed while it was read (SHA-256 {extract.sha256[:12]}… before, "
+            f"{found[:12]}… after); run again when it is written"
+        )
+
+
 def read_objects(
     path: str, entities: osmium.osm.osm_entity_bits, *handlers: osmium.BaseHandler
 ) -> Iterator[Any]:

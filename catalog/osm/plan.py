@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import math
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
@@ -22,6 +23,7 @@ ALGORITHM_VERSION = "1"
 PRODUCTS_FOLDER = "osm"
 _HASH_DIGITS = 12
 _MAX_PICTURE_PX = 4096
+_MAX_PIXELS = 1 << 27  # the map is drawn in memory, 4 bytes a pixel, and encoded there
 _STEPS_M = tuple(step * 10.0**power for power in range(-1, 5) for step in (1, 2, 5))
 
 NetworkKind = Literal["drive", "walk", "bike", "all"]
@@ -30,7 +32,7 @@ NetworkForm = Literal["graphml", "gpkg"]
 
 @dataclass(frozen=True, kw_only=True)
 class OsmOptions:
-    """Hold the choices that change a product; part of its identity."""
+    """Hold the choices of a product; those that change its bytes are part of its identity."""
 
     graph: bool = True
     """Also keep the heterogeneous graph of the features."""
@@ -49,7 +51,7 @@ class OsmPlan:
     """Readable prefix + short hash of algorithm, version, extract, area, grid and options."""
     extract: ExtractFacts
     source: str
-    """Where the extract is from: its path, or the URL of an Overpass server."""
+    """Where the extract is from: its path, or the URL of the Overpass server that sent it."""
     area: BoundsLonLat
     """The box asked for; else what the extract covers."""
     clip: BoundsLonLat | None
@@ -158,7 +160,7 @@ def plan_digest(plan: OsmPlan) -> str:
             "area": list(plan.area),
             "clip": None if plan.clip is None else list(plan.clip),
             "grid": dataclasses.asdict(plan.grid),
-            "options": dataclasses.asdict(plan.options),
+            "options": _identity_of(plan.options),
         }
     )
 
@@ -168,9 +170,18 @@ def plan_to_json(plan: OsmPlan) -> bytes:
     return canonical_json(OSM_PLAN.dump_python(plan, mode="json"))
 
 
+def _identity_of(options: OsmOptions) -> dict[str, Any]:
+    """Leave out what makes no difference: a limit, and the form of a network that is not kept."""
+    chosen = dataclasses.asdict(options)
+    del chosen["max_features"]
+    if options.network is None:
+        del chosen["network_form"]
+    return chosen
+
+
 def _plan_picture(area: BoundsLonLat, resolution_m: float | None, crs: str | None) -> Grid:
     if resolution_m is not None:
-        return plan_grid(area, resolution_m=resolution_m, crs=crs)
+        return _check_size(plan_grid(area, resolution_m=resolution_m, crs=crs), resolution_m)
     for step in _STEPS_M:
         grid = plan_grid(area, resolution_m=step, crs=crs) if _fits(area, step) else None
         if grid is not None and max(grid.shape_yx) <= _MAX_PICTURE_PX:
@@ -178,14 +189,27 @@ def _plan_picture(area: BoundsLonLat, resolution_m: float | None, crs: str | Non
     raise InputError(f"the area {area} is too large for one picture; give a smaller --bbox")
 
 
+def _check_size(grid: Grid, resolution_m: float) -> Grid:
+    rows, cols = grid.shape_yx
+    if rows * cols > _MAX_PIXELS:
+        raise InputError(
+            f"the drawn map would have {cols} × {rows} pixels at {resolution_m:g} m, and {_MAX_PIXELS:,} are "
+            "the most; choose a coarser --resolution-m or a smaller --bbox"
+        )
+    return grid
+
+
 def _fits(area: BoundsLonLat, step: float) -> bool:
-    """Say whether a step can suit at all, from the box's height; spares grids of billions of pixels."""
-    _, south, _, north = area
-    return (north - south) * 111_000 / step <= 1.1 * _MAX_PICTURE_PX
+    """Say whether a step can suit at all, from the box's least sides; spares grids of billions of pixels."""
+    west, south, east, north = area
+    width = ((east - west) % 360 or 360) * math.cos(math.radians(max(abs(south), abs(north))))
+    return max(width, north - south) * 111_000 / step <= 1.1 * _MAX_PICTURE_PX
 
 
 def _prefix(plan: OsmPlan) -> str:
     name = plan.extract.path.rpartition("/")[2].lower().partition(".")[0].removesuffix("-latest")
     stem = re.sub(r"[^a-z0-9]+", "-", name).strip("-")[:40] or "extract"
+    if plan.extract.server is not None:
+        stem = "overpass"  # its file is named by the query's digest
     day = "undated" if plan.extract.timestamp is None else f"{plan.extract.timestamp:%Y%m%d}"
     return f"osm-{stem}-{day}"

@@ -22,8 +22,9 @@ from catalog.osm.tables.features import write_features
 from catalog.osm.tables.quarantine import write_quarantine
 from catalog.pictures.cogs import write_preview_cog
 from catalog.pictures.previews import encode_thumbnail
-from catalog.receipts import describe_bytes, seal
-from catalog.records import BandStatistics, StoredFile
+from catalog.receipts import RECEIPT_NAME, describe_bytes, seal
+from catalog.records import BandStatistics
+from infra.errors import ConfigError
 from infra.provenance import package_versions, project_version
 from infra.storage import Storage
 
@@ -46,7 +47,10 @@ class OsmExtras:
 
 
 def write_product(storage: Storage, plan: OsmPlan, reading: OsmReading, extras: OsmExtras) -> OsmReceipt:
-    """Write every file of a product, then its receipt.
+    """Make every file of a product, write them, then the receipt.
+
+    Nothing is written before everything is made, nor where the product stands already: runs of one plan may
+    meet, and none may spoil what another has sealed.
 
     Args:
         storage: The store.
@@ -58,26 +62,45 @@ def write_product(storage: Storage, plan: OsmPlan, reading: OsmReading, extras: 
         InternalError: another run wrote something else under the same id.
         ConfigError: the store is full or may not be written.
     """
-    files = [_store(storage, plan, name, data) for name, data in extras.files.items()]
     with tempfile.TemporaryDirectory(prefix="terraloom-") as folder:
         scratch = Path(folder)
-        table = write_features(reading.features, scratch / FEATURES_NAME)
-        write_quarantine(reading.quarantined, scratch / QUARANTINE_NAME)
-        statistics = _write_map(plan, reading.features, scratch)
-        shares = _write_classes(plan, reading.features, scratch)
-        files += [_store(storage, plan, path.name, path.read_bytes()) for path in sorted(scratch.iterdir())]
-    storage.sweep_leftovers(plan.path)
-    facts = _count(reading) | {"columns": table.columns, "statistics": statistics, "class_shares": shares}
-    receipt = OsmReceipt(
-        id=plan.id,
-        plan_digest=plan_digest(plan),
-        files=tuple(sorted(files, key=lambda file: file.path)),
-        graph=dict(extras.graph),
-        software={"terraloom": project_version(), "gdal": rasterio.__gdal_version__}
-        | package_versions(_WRITERS),
-        **facts,
-    )
+        try:
+            made = _make_files(plan, reading, extras, scratch)
+        except OSError as exc:
+            raise ConfigError(
+                f"the files of {plan.id} cannot be made in {tempfile.gettempdir()}: {exc.strerror or exc}; "
+                "free some room there, or name another folder in TMPDIR"
+            ) from exc
+        paths = sorted(scratch.iterdir())
+        receipt = OsmReceipt(
+            id=plan.id,
+            plan_digest=plan_digest(plan),
+            files=tuple(describe_bytes(path.name, path.read_bytes()) for path in paths),
+            graph=dict(extras.graph),
+            software={"terraloom": project_version(), "gdal": rasterio.__gdal_version__}
+            | package_versions(_WRITERS),
+            **_count(reading),
+            **made,
+        )
+        if not storage.exists(f"{plan.path}/{RECEIPT_NAME}"):
+            for path in paths:
+                storage.write(f"{plan.path}/{path.name}", path.read_bytes())
+            storage.sweep_leftovers(plan.path)
     return seal(storage, plan.path, receipt, OSM_RECEIPT)
+
+
+def _make_files(plan: OsmPlan, reading: OsmReading, extras: OsmExtras, folder: Path) -> dict[str, Any]:
+    """Make the files in a local folder; returns what a receipt says of them, under its names."""
+    for name, data in extras.files.items():
+        (folder / name).write_bytes(data)
+    table = write_features(reading.features, folder / FEATURES_NAME)
+    write_quarantine(reading.quarantined, folder / QUARANTINE_NAME)
+    statistics = _write_map(plan, reading.features, folder)
+    return {
+        "columns": table.columns,
+        "statistics": statistics,
+        "class_shares": _write_classes(plan, reading.features, folder),
+    }
 
 
 def _write_map(plan: OsmPlan, features: OsmFeatures, folder: Path) -> dict[str, BandStatistics]:
@@ -91,11 +114,6 @@ def _write_classes(plan: OsmPlan, features: OsmFeatures, folder: Path) -> dict[s
     encode_class_cog(classes, plan.grid, folder / CLASSES_NAME)
     shares = np.bincount(classes.ravel(), minlength=256) / classes.size
     return {one.name: float(shares[one.index]) for one in CLASSES if shares[one.index] > 0}
-
-
-def _store(storage: Storage, plan: OsmPlan, name: str, data: bytes) -> StoredFile:
-    storage.write(f"{plan.path}/{name}", data)
-    return describe_bytes(name, data)
 
 
 def _count(reading: OsmReading) -> dict[str, Any]:

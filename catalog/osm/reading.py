@@ -107,7 +107,8 @@ def _read_raw(
             find_nodes(path, locations, None)
             nodes = read_nodes(path, None, limit)
             relations = read_relations(path, None, limit)
-            ways = read_ways(path, locations, None, _member_ids(relations), limit)
+            needed = _member_ids(relations)
+            ways = read_ways(path, locations, None, needed, limit + len(needed))
             return _Raw(nodes, ways, relations, None), None
         members = list_members(path)
         near_nodes = find_nodes(path, locations, area)

@@ -38,6 +38,8 @@ class ExtractFacts:
     """Box that the file says it covers; else, where a whole file is taken, the box of its nodes."""
     modified: dt.datetime
     """Of the file, UTC: no feature can be younger."""
+    server: str | None = None
+    """Address of the Overpass server that sent the data; None where the file came from elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,6 +9,8 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from catalog.grid import BoundsLonLat
+
 _WORLD = shapely.box(-180, -90, 180, 90)
 _NEXT_WORLD = shapely.box(180, -90, 540, 90)
 
@@ -90,6 +92,37 @@ def fold_back(shifted: BaseGeometry) -> BaseGeometry:
     return _gather(pieces)
 
 
+def unwrap_area(
+    geometries: NDArray[np.object_], area: BoundsLonLat
+) -> tuple[NDArray[np.object_], BoundsLonLat]:
+    """Lay an area that crosses the antimeridian, and what is in it, on one stretch of longitudes.
+
+    Args:
+        geometries: ``(n,)`` valid, lon/lat degrees within ±180; not changed.
+        area: Box in degrees; west > east crosses the antimeridian, and of any other nothing moves.
+
+    Returns:
+        The geometries, parts of the eastern side beyond 180° and joined with what they were cut from; and
+        the box, its east beyond 180°.
+    """
+    west, south, east, north = area
+    if west < east:
+        return geometries, area
+    parts, owners = shapely.get_parts(geometries, return_index=True)
+    bounds = shapely.bounds(parts).reshape(-1, 4)
+    here, beyond = bounds[:, 2] >= west, bounds[:, 0] <= east
+    moved = parts[beyond]
+    shapely.set_coordinates(moved, shapely.get_coordinates(moved) + np.array([360.0, 0.0]))
+    # What goes round the Earth is on both sides; what is on neither stays, the box will cut it off.
+    stays = here | ~beyond
+    owners, parts = np.concatenate([owners[stays], owners[beyond]]), np.concatenate([parts[stays], moved])
+    order = np.argsort(owners, kind="stable")
+    starts = np.searchsorted(owners[order], np.arange(1, geometries.size))
+    laid = np.empty(geometries.size, dtype=object)
+    laid[:] = [_rejoin(pieces) for pieces in np.split(parts[order], starts)] if geometries.size else []
+    return laid, (west, south, east + 360, north)
+
+
 def keep_highest_dimension(geometry: BaseGeometry) -> BaseGeometry:
     """Return a collection's parts of the highest dimension; what is no collection stays as it is."""
     if shapely.get_type_id(geometry) != shapely.GeometryType.GEOMETRYCOLLECTION:
@@ -99,6 +132,14 @@ def keep_highest_dimension(geometry: BaseGeometry) -> BaseGeometry:
         return geometry
     dimensions = shapely.get_dimensions(parts)
     return _gather(parts[dimensions == dimensions.max()])
+
+
+def _rejoin(parts: NDArray[np.object_]) -> BaseGeometry:
+    if parts.size == 1 or shapely.get_dimensions(parts[0]) == 0:
+        return _gather(parts)
+    if shapely.get_dimensions(parts[0]) == 1:
+        return shapely.line_merge(_gather(parts), directed=True)
+    return shapely.union_all(parts)
 
 
 def _gather(parts: NDArray[np.object_]) -> BaseGeometry:

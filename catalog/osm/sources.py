@@ -8,7 +8,7 @@ from typing import Protocol
 
 from catalog.grid import BoundsLonLat
 from catalog.osm.extract import describe_extract, measure_bounds
-from catalog.osm.overpass.options import OverpassOptions, check_server
+from catalog.osm.overpass.options import OverpassOptions
 from catalog.osm.records import ExtractFacts
 from infra.errors import InputError, NotFoundError
 
@@ -17,11 +17,6 @@ OVERPASS = "overpass"
 
 class FeatureSource(Protocol):
     """Have the map data of an area as one local file."""
-
-    @property
-    def name(self) -> str:
-        """What a reader of the product should know: a path, or the first server's URL."""
-        ...
 
     def fetch(self, area: BoundsLonLat | None) -> ExtractFacts:
         """Return the file that holds an area, lon/lat degrees; None asks for all there is."""
@@ -33,11 +28,6 @@ class ExtractSource:
     """Use an extract that is already here; nothing is clipped, so that its digest is the file's own."""
 
     path: Path
-
-    @property
-    def name(self) -> str:
-        """Path as given."""
-        return str(self.path)
 
     def fetch(self, area: BoundsLonLat | None) -> ExtractFacts:
         """Describe the file.
@@ -58,13 +48,8 @@ class OverpassSource:
     options: OverpassOptions
     cache: Path
 
-    @property
-    def name(self) -> str:
-        """URL of the server asked first."""
-        return check_server(self.options.urls[0])
-
     def fetch(self, area: BoundsLonLat | None) -> ExtractFacts:
-        """Fetch the area, or find it in the cache, and describe the file.
+        """Fetch the area, or find it in the cache, and describe the file and the server that sent it.
 
         Raises:
             InputError: no area is given, or one too large.
@@ -72,9 +57,10 @@ class OverpassSource:
         """
         if area is None:
             raise InputError("Overpass holds the whole planet; give --bbox W,S,E,N")
-        from catalog.osm.overpass.fetch import fetch_overpass  # osmnx and matplotlib: a second and more
+        from catalog.osm.overpass.fetch import fetch_overpass, read_server  # osmnx: a second and more
 
-        return describe_extract(fetch_overpass(area, self.options, cache=self.cache))
+        path = fetch_overpass(area, self.options, cache=self.cache)
+        return replace(describe_extract(path), server=read_server(path))
 
 
 def resolve_feature_source(text: str, options: OverpassOptions, cache: Path) -> FeatureSource:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from infra.errors import InputError
 
-
 _EVEN_UP_TO = 64  # with more trees than that, the last one hardly counts
 
 

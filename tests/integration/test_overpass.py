@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import socket
 import threading
@@ -18,7 +19,7 @@ from catalog.osm.overpass.fetch import fetch_overpass
 from catalog.osm.overpass.options import OverpassOptions
 from catalog.osm.reading import read_features
 from catalog.osm.records import ELEMENTS
-from catalog.osm.sources import resolve_feature_source
+from catalog.osm.sources import OverpassSource, resolve_feature_source
 from infra.errors import ConfigError, DataError, InputError, NotFoundError, TransientError
 from tests.support.overpass import (
     OverpassServer,
@@ -70,7 +71,8 @@ def header_of(path: Path) -> osmium.io.Header:
 
 
 def left_behind(cache: Path) -> list[str]:
-    return sorted(file.name for file in cache.iterdir() if file.name != ".overpass.lock")
+    kept = {".overpass.lock", *(file.with_suffix("").stem + ".server" for file in cache.glob("*.osm.pbf"))}
+    return sorted(file.name for file in cache.iterdir() if file.name not in kept)
 
 
 def test_an_area_becomes_a_sorted_file_with_its_box_and_date(server: OverpassServer, tmp_path: Path) -> None:
@@ -234,8 +236,10 @@ def test_a_server_whose_slots_are_all_taken_is_asked_again(server: OverpassServe
 
 def test_the_next_server_is_asked_when_one_is_gone(server: OverpassServer, tmp_path: Path) -> None:
     gone = free_port_url()
-    path = fetch_overpass(AREA, options_for(gone, server), cache=tmp_path)
-    assert identities(path) == all_identities(server)
+    facts = OverpassSource(options_for(gone, server), tmp_path).fetch(AREA)
+    assert identities(Path(facts.path)) == all_identities(server)
+    # Whoever is named first tomorrow: the cached file is still of the server that sent it.
+    assert OverpassSource(options_for(gone), tmp_path).fetch(AREA).server == facts.server == server.url
 
 
 def test_when_no_server_delivers_one_line_says_what_each_did(server: OverpassServer, tmp_path: Path) -> None:
@@ -409,11 +413,10 @@ def test_sources_are_one_path_from_file_to_facts(server: OverpassServer, tmp_pat
     options = options_for(server)
     overpass = resolve_feature_source("overpass", options, tmp_path / "cache")
     facts = overpass.fetch(AREA)
-    assert (overpass.name, facts.bounds) == (server.url, AREA)
+    assert (facts.server, facts.bounds) == (server.url, AREA)
     assert facts.timestamp == dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
     extract = resolve_feature_source(facts.path, options, tmp_path / "cache")
-    assert extract.name == facts.path
-    assert extract.fetch(None) == facts
+    assert extract.fetch(None) == dataclasses.replace(facts, server=None)
     with pytest.raises(InputError, match="give --bbox"):
         overpass.fetch(None)
     with pytest.raises(NotFoundError, match=r"'absent\.osm\.pbf' is no file"):

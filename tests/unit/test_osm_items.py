@@ -244,10 +244,7 @@ def test_pictures_have_grid_classes_and_colours() -> None:
     classes = assets["classes"]["classification:classes"]
     assert classes == [dict(entry) for entry in class_table()]
     assert assets["classes"]["osm:class_shares"]["building"] == 0.031235
-    colours = item["properties"]["renders"]["classes"]["colormap"]
-    named = next(entry for entry in classes if entry["name"] == "building")
-    assert colours[str(named["value"])] == [*bytes.fromhex(named["color_hint"]), 255]
-    assert colours[str(UNKNOWN)][3] == 0
+    assert item["properties"]["renders"]["classes"]["assets"] == ["classes"]
     assert assets["classes"]["bands"][0]["nodata"] == UNKNOWN
 
 

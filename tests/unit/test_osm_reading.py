@@ -492,6 +492,14 @@ def test_too_many_features_are_refused(tmp_path):
             read(tmp_path, *shops, max_features=10, area=area)
 
 
+def test_untagged_members_do_not_count_as_features(tmp_path):
+    ring = [way(1, [1, 2, 3]), way(2, [3, 4, 1])]
+    whole = relation(1, [("w", 1, "outer"), ("w", 2, "outer")])
+    for area in (None, (9.9, 49.9, 10.2, 50.2)):
+        reading = read(tmp_path, *nodes(SQUARE), *ring, whole, area=area, max_features=1)
+        assert set(rows(reading)) == {("relation", 1)}
+
+
 def test_negative_ids_of_an_editor_are_told_apart(tmp_path):
     reading = read(
         tmp_path, *nodes(SQUARE), way(-1, [1, 2, 3, 4, 1], tags=BUILDING), area=(9.0, 49.0, 11.0, 51.0)

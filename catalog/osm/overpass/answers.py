@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import email.utils
 import html
-import io
 import json
 import re
 from typing import Any
 
 import requests
 
+from catalog.osm.overpass.bodies import read_page, read_whole, with_body
 from infra.errors import NotFoundError, TransientError
 
 LONGEST_PAUSE_S = 120.0
@@ -33,7 +33,7 @@ def check_answer(response: requests.Response, **_: object) -> requests.Response:
 
     Raises:
         TransientError: busy, not JSON, or partial; ``retry_after_s`` in its context where the server says.
-        NotFoundError: the server refuses, or sends elsewhere.
+        NotFoundError: the server refuses, sends elsewhere, or sends too much.
     """
     try:
         return _judge(response)
@@ -46,17 +46,22 @@ def _judge(response: requests.Response) -> requests.Response:
     if response.is_redirect:
         target = _plain(response.headers["Location"])
         raise NotFoundError(f"it redirects to {target}; if that is right, give that address")
+    response = read_whole(response) if response.ok and not _is_status(response) else read_page(response)
     if response.status_code in _BUSY:
         raise TransientError(
             f"HTTP {response.status_code} {_plain(response.text)}".rstrip(),
             retry_after_s=_retry_after_s(response.headers.get("Retry-After")),
         )
-    if response.request.method == "GET":
+    if _is_status(response):
         return _settle_slot(response)
     if not response.ok:
         raise NotFoundError(f"HTTP {response.status_code} {_plain(response.text)}".rstrip())
     _check_body(response)
     return response
+
+
+def _is_status(response: requests.Response) -> bool:
+    return response.request.method == "GET"
 
 
 def _check_body(response: requests.Response) -> None:
@@ -95,7 +100,8 @@ def _settle_slot(response: requests.Response) -> requests.Response:
         raise TransientError("all its slots are taken by queries of this address")
     else:
         line = _slot_line(_UNKNOWN_SLOT_PAUSE_S)
-    return _with_text(response, "\n" * 4 + line + "\n")
+    response.status_code, response.encoding = 200, "utf-8"
+    return with_body(response, f"\n\n\n\n{line}\n".encode())
 
 
 def _slot_line(seconds: int) -> str:
@@ -104,14 +110,6 @@ def _slot_line(seconds: int) -> str:
     # Whole seconds, cut off: osmnx rounds what remains up again.
     moment = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
     return f"Slot available after: {moment:%Y-%m-%dT%H:%M:%SZ}, in {seconds} seconds."
-
-
-def _with_text(response: requests.Response, text: str) -> requests.Response:
-    answer = requests.Response()
-    answer.status_code, answer.url, answer.request = 200, response.url, response.request
-    answer.encoding = "utf-8"
-    answer.raw = io.BytesIO(text.encode())
-    return answer
 
 
 def _retry_after_s(header: str | None) -> float | None:

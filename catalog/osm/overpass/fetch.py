@@ -29,6 +29,7 @@ from infra.storage import process_lives, translate_os_error
 _log = logging.getLogger(__name__)
 _SUFFIX = ".osm.pbf"
 _PARTS_SUFFIX = ".parts"
+_SERVER_SUFFIX = ".server"
 _RESUME_WITHIN_S = 3600.0  # answers of one area should be of about one state of OSM
 
 
@@ -44,7 +45,7 @@ def fetch_overpass(area: BoundsLonLat, options: OverpassOptions, *, cache: Path)
         cache: Folder of fetched files; made when absent.
 
     Returns:
-        ``<sha256 of area, keys and date>.osm.pbf`` in the cache.
+        ``<sha256 of area, keys and date>.osm.pbf`` in the cache; :func:`read_server` says who sent it.
 
     Raises:
         InputError: not a box, or too large an area.
@@ -75,8 +76,22 @@ def name_query(area: BoundsLonLat, options: OverpassOptions) -> str:
     )
 
 
+def read_server(path: Path) -> str:
+    """Return the address of the server that sent a file of the cache.
+
+    Raises:
+        InputError: somebody wrote something else there.
+    """
+    return check_server(_server_note(path).read_text(encoding="utf-8"))
+
+
+def _server_note(target: Path) -> Path:
+    # Not in the file itself: two servers may send the same, and then it is one extract.
+    return target.with_name(target.name.removesuffix(_SUFFIX) + _SERVER_SUFFIX)
+
+
 def _is_kept(target: Path, options: OverpassOptions) -> bool:
-    if not target.is_file():
+    if not (target.is_file() and _server_note(target).is_file()):
         return False
     return options.max_cache_age_s is None or _age_s(target) < options.max_cache_age_s
 
@@ -132,6 +147,7 @@ def _fetch(
         try:
             _ask_server(url, polygons, options, folder)
             _write(area, options, folder, target)
+            _write_note(url, target)
         except (TransientError, NotFoundError, DataError) as exc:
             _log.warning("Overpass server %s did not deliver: %s", url, exc)
             troubles[url] = exc
@@ -176,12 +192,25 @@ def _choose_pause(exc: TransientError, failures: int, options: OverpassOptions) 
 
 
 def _write(area: BoundsLonLat, options: OverpassOptions, folder: Path, target: Path) -> None:
-    part = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+    part = _part_of(target)
     try:
         write_elements_file(sorted(folder.glob("*.json")), part, bounds=area, state=options.date)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _write_note(url: str, target: Path) -> None:
+    part = _part_of(target)
+    try:
+        part.write_text(url, encoding="utf-8")
+        part.replace(_server_note(target))
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _part_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
 
 
 def _sum_up(troubles: dict[str, AppError]) -> AppError:

@@ -45,7 +45,7 @@ def read_street_network(
     """
     with tempfile.TemporaryDirectory(prefix="terraloom-streets-") as folder:
         file = Path(folder) / "streets.osm"
-        if write_streets(Path(extract.path), area, kind, file) == 0:
+        if write_streets(extract, area, kind, file) == 0:
             raise _empty(extract, area, kind)
         with osmnx_session(cache_only_mode=False, all_oneway=False, default_crs="epsg:4326"):
             graph = osmnx.graph_from_xml(file, bidirectional=kind == "walk", simplify=False, retain_all=True)

@@ -11,11 +11,14 @@ from typing import Any, TextIO
 from xml.sax.saxutils import quoteattr
 
 import osmium
+from osmium.osm import NODE, WAY
 
 from catalog.grid import BoundsLonLat
+from catalog.osm.area_filter import find_nodes
+from catalog.osm.extract import read_objects
+from catalog.osm.passes import index_locations
 from catalog.osm.plan import NetworkKind
-from catalog.osm.records import Tags
-from infra.errors import DataError
+from catalog.osm.records import ExtractFacts, Tags
 
 _log = logging.getLogger(__name__)
 
@@ -82,11 +85,11 @@ def is_street(tags: Tags, kind: NetworkKind) -> bool:
     return not any(word in tags.get(key, "") for key, words in EXCLUSIONS[kind].items() for word in words)
 
 
-def write_streets(extract: Path, area: BoundsLonLat | None, kind: NetworkKind, target: Path) -> int:
+def write_streets(extract: ExtractFacts, area: BoundsLonLat | None, kind: NetworkKind, target: Path) -> int:
     """Write the streets that have a node in the area as OSM XML, whole, with all their nodes.
 
     Args:
-        extract: Any OSM file, sorted by type.
+        extract: Any OSM file, in any order.
         area: Degrees; west > east crosses the antimeridian; None takes all.
         kind: Whose streets.
         target: XML file to write.
@@ -96,13 +99,11 @@ def write_streets(extract: Path, area: BoundsLonLat | None, kind: NetworkKind, t
 
     Raises:
         DataError: the extract cannot be read to its end.
+        ConfigError: no room for the temporary file that holds the places of a big extract's nodes.
     """
     places: dict[int, tuple[float, float]] = {}
-    try:
-        streets = sorted(_find_streets(extract, area, kind, places), key=lambda street: street.id)
-        node_tags = _find_node_tags(extract, places)
-    except RuntimeError as exc:  # all that pyosmium raises
-        raise DataError(f"{extract} cannot be read as OSM data: {exc}") from exc
+    streets = sorted(_find_streets(extract, area, kind, places), key=lambda street: street.id)
+    node_tags = _find_node_tags(extract.path, places)
     with target.open("w", encoding="utf-8") as file:
         file.write('<?xml version="1.0" encoding="UTF-8"?>\n<osm version="0.6" generator="terraloom">\n')
         for number, (lon, lat) in sorted(places.items()):
@@ -116,25 +117,24 @@ def write_streets(extract: Path, area: BoundsLonLat | None, kind: NetworkKind, t
 
 
 def _find_streets(
-    extract: Path, area: BoundsLonLat | None, kind: NetworkKind, places: dict[int, tuple[float, float]]
+    extract: ExtractFacts,
+    area: BoundsLonLat | None,
+    kind: NetworkKind,
+    places: dict[int, tuple[float, float]],
 ) -> Iterator[_Street]:
     """Yield the streets, and note where their nodes are."""
-    # The filters run before Python sees an object: only ways with a highway tag come through.
-    ways = (
-        osmium.FileProcessor(extract, osmium.osm.NODE | osmium.osm.WAY)
-        .with_locations()
-        .with_filter(osmium.filter.EntityFilter(osmium.osm.WAY))
-        .with_filter(osmium.filter.KeyFilter("highway"))
-    )
-    for way in ways:
-        tags = dict(way.tags)
-        if not is_street(tags, kind):
-            continue
-        run = _longest_run(way)
-        if len(run) < 2 or not (area is None or any(_contains(area, lon, lat) for _, lon, lat in run)):
-            continue
-        places.update({number: (lon, lat) for number, lon, lat in run})
-        yield _Street(way.id, tuple(number for number, _, _ in run), _pick(tags, _WAY_TAGS))
+    with index_locations(extract) as locations:
+        find_nodes(extract.path, locations, None)
+        # The filter runs before Python sees an object: only ways with a highway tag come through.
+        for way in read_objects(extract.path, WAY, osmium.filter.KeyFilter("highway"), locations):
+            tags = dict(way.tags)
+            if not is_street(tags, kind):
+                continue
+            run = _longest_run(way)
+            if len(run) < 2 or not (area is None or any(_contains(area, lon, lat) for _, lon, lat in run)):
+                continue
+            places.update({number: (lon, lat) for number, lon, lat in run})
+            yield _Street(way.id, tuple(number for number, _, _ in run), _pick(tags, _WAY_TAGS))
 
 
 def _longest_run(way: Any) -> list[tuple[int, float, float]]:  # noqa: ANN401 - pyosmium has no types
@@ -150,8 +150,8 @@ def _longest_run(way: Any) -> list[tuple[int, float, float]]:  # noqa: ANN401 - 
     return max(runs, key=len)
 
 
-def _find_node_tags(extract: Path, places: Mapping[int, object]) -> dict[int, Tags]:
-    nodes = osmium.FileProcessor(extract, osmium.osm.NODE).with_filter(osmium.filter.KeyFilter(*_NODE_TAGS))
+def _find_node_tags(path: str, places: Mapping[int, object]) -> dict[int, Tags]:
+    nodes = read_objects(path, NODE, osmium.filter.KeyFilter(*_NODE_TAGS))
     return {node.id: _pick(dict(node.tags), _NODE_TAGS) for node in nodes if node.id in places}
 
 
