@@ -86,6 +86,7 @@ def _usage_complaint(exc: UsageError, words: Sequence[str]) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    # One line, whatever a foreign message holds.
-    sys.stderr.write(f"terraloom: {' '.join(message.split())}\n")
+    # One line, whatever a foreign message holds: an escape sequence could rewrite the terminal.
+    line = "".join(letter for letter in " ".join(message.split()) if letter.isprintable())
+    sys.stderr.write(f"terraloom: {line}\n")
     return code

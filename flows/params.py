@@ -159,6 +159,10 @@ def parse_as(model: type[Params], values: dict[str, Any]) -> Params:
     Raises:
         InputError: an unknown name (the nearest valid one is named) or a wrong value.
     """
+    for name, value in values.items():
+        # Bytes of the command line that are no UTF-8 come as half surrogates; no record could hold them.
+        if isinstance(value, str) and value != value.encode(errors="replace").decode():
+            raise InputError(f"{name} {value!a} is not UTF-8; rename what it names")
     try:
         return model.model_validate(values)
     except ValidationError as exc:

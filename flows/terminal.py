@@ -84,7 +84,7 @@ def print_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
     for name in rows[0] if rows else ():
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*(Text(str(value)) for value in row.values()))  # as text: no markup in foreign ids
     Console().print(table)
 
 
@@ -111,10 +111,13 @@ def print_summary(summary: RunSummary) -> None:
         console.print(
             f"  quarantined {entry.id}: {entry.reason}", markup=False, highlight=False, soft_wrap=True
         )
-    console.print(f"store      {summary.store}", highlight=False, soft_wrap=True)
-    console.print(f"catalogue  {summary.catalogue}", highlight=False, soft_wrap=True)
+    # Paths hold anything: rich would read brackets as its markup.
+    console.print(f"store      {summary.store}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"catalogue  {summary.catalogue}", markup=False, highlight=False, soft_wrap=True)
     console.print(Text("report     ").append_text(_link_report(summary.report)), soft_wrap=True)
-    console.print(f"look       terraloom serve --store {summary.store}", highlight=False, soft_wrap=True)
+    console.print(
+        f"look       terraloom serve --store {summary.store}", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 def _link_report(report: str | None) -> Text:

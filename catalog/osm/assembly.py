@@ -13,6 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from catalog.osm.reasons import Fault, name_ids
 from catalog.osm.repair import fold_back, jumps, keep_highest_dimension, shift_east
+from catalog.osm.tangles import is_tangled
 
 _NO_AREA = shapely.Polygon()
 
@@ -81,16 +82,21 @@ def assemble_relation(
             said = f"relation {number} crosses both 180° and the Greenwich meridian"
             return Assembled(None, False, Fault("antimeridian", said))
     geometry, repaired = _join(drawn)
+    if geometry is None:
+        said = f"a ring of relation {number} crosses itself too often to be mended"
+        return Assembled(None, False, Fault("tangled", said))
     if shapely.is_empty(geometry):
         return Assembled(None, False, _explain(number, members, ways))
     return Assembled(fold_back(geometry) if crossing else geometry, repaired or crossing, None)
 
 
-def _join(drawn: list[tuple[str, BaseGeometry | None]]) -> tuple[BaseGeometry, bool]:
+def _join(drawn: list[tuple[str, BaseGeometry | None]]) -> tuple[BaseGeometry | None, bool]:
     outer, inner = (_closed_areas(_parts(drawn, role)) for role in ("outer", "inner"))
     try:
         return _cut_holes(outer, inner), False
     except GEOSException:  # a ring crosses itself; made valid one by one they can be combined
+        if any(is_tangled(area) for area in [*outer, *inner]):
+            return None, False
         return _cut_holes(_make_valid(outer), _make_valid(inner)), True
 
 

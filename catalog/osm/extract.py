@@ -35,11 +35,12 @@ def describe_extract(path: str | Path) -> ExtractFacts:
     """Read a file's header and sum; the data themselves are not read.
 
     Raises:
-        InputError: the name ends in none of the known types.
+        InputError: the name ends in none of the known types, or the path is not UTF-8.
         NotFoundError: there is no such file.
         DataError: the file is empty, or its beginning is not what its name says.
     """
     absolute = Path(path).expanduser().resolve()
+    _check_spelling(absolute)
     _file_type(absolute)
     if not absolute.is_file():
         raise NotFoundError(f"OSM extract {absolute} is not there, or is no file; give the path of one")
@@ -120,6 +121,14 @@ def measure_bounds(path: str) -> BoundsLonLat | None:
 def _open(path: Path, entities: osmium.osm.osm_entity_bits) -> osmium.io.Reader:
     # The type is named, and the path absolute: libosmium would take "-" and "http:…" for more than files.
     return osmium.io.Reader(osmium.io.File(str(path), _file_type(path)), entities)
+
+
+def _check_spelling(path: Path) -> None:
+    # The path goes into records that are JSON, and so UTF-8; a Linux file name may be any bytes.
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as exc:
+        raise InputError(f"path {str(path)!a} is not UTF-8; rename the file or its folder") from exc
 
 
 def _file_type(path: Path) -> str:

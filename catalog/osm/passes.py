@@ -29,6 +29,7 @@ RELATION_TYPES = ("multipolygon", "boundary")
 _INDEX_IN_MEMORY_BYTES = 48 << 20
 _INDEX_BYTES_PER_FILE_BYTE = 4  # 16 bytes for a node that takes 4 or more in the file
 _UNDEFINED = (1 << 31) - 1
+_BITMAP_IDS = 1 << 32  # 512 MiB if every part of the bitmap is touched
 _MAX_X, _MAX_Y = 1_800_000_000, 900_000_000  # libosmium keeps 1e-7 degrees
 WKB_HEADER_BYTES = 9
 """Before the coordinates of a line, in the form that :func:`line_of` gives."""
@@ -190,8 +191,9 @@ def _check_room(folder: Path, extract: ExtractFacts) -> None:
 
 def _id_filter(ids: set[int] | None) -> tuple[osmium.filter.IdFilter, ...]:
     # A bitmap over all ids up to the highest: 180 MB at most for today's ways. For nodes it would be 1.5 GB.
-    # Libosmium takes no negative ids, which editors give to what is not uploaded yet.
-    if ids is None or any(number < 0 for number in ids):
+    # Libosmium takes no negative ids, which editors give to what is not uploaded yet; and for forged ones
+    # up to 2**63 no machine has the memory.
+    if ids is None or any(not 0 <= number < _BITMAP_IDS for number in ids):
         return ()
     return (osmium.filter.IdFilter(ids),)
 

@@ -31,11 +31,12 @@ from catalog.osm.passes import (
 from catalog.osm.polygon_rules import is_area
 from catalog.osm.reasons import Fault
 from catalog.osm.records import ELEMENTS, ExtractFacts, OsmFeatures, OsmReading, QuarantinedFeature
-from catalog.osm.repair import mend_geometries
+from catalog.osm.repair import Mended, mend_geometries
 from infra.errors import InputError
 
 _NODE, _WAY, _RELATION = range(3)
 _UNCUT = Fault("antimeridian", "it crosses both 180° and the Greenwich meridian")
+_TANGLED = Fault("tangled", "its outline crosses itself too often to be mended")
 _NOTHING_LEFT = Fault("empty", "nothing is left of its geometry once it is made valid")
 
 
@@ -175,7 +176,7 @@ def _settle(rows: _Rows, area: BaseGeometry | None) -> OsmReading:
     mended = mend_geometries(rows.shapes)
     empty = shapely.is_missing(mended.geometries) | shapely.is_empty(mended.geometries)
     faults = [
-        fault or (_of(rows, row, _UNCUT if mended.uncut[row] else _NOTHING_LEFT) if empty[row] else None)
+        fault or (_of(rows, row, _why_empty(mended, row)) if empty[row] else None)
         for row, fault in enumerate(rows.faults)
     ]
     faulty = np.array([fault is not None for fault in faults], dtype=bool)
@@ -195,6 +196,12 @@ def _settle(rows: _Rows, area: BaseGeometry | None) -> OsmReading:
         ),
         repaired=int(((mended.repaired | rows.repaired) & kept).sum()),
     )
+
+
+def _why_empty(mended: Mended, row: int) -> Fault:
+    if mended.tangled[row]:
+        return _TANGLED
+    return _UNCUT if mended.uncut[row] else _NOTHING_LEFT
 
 
 def _of(rows: _Rows, row: int, fault: Fault) -> Fault:

@@ -13,6 +13,7 @@ REASONS = {
     "no-outer-ring": "A relation has no member way with the role outer.",
     "open-ring": "The outer members of a relation do not join to closed rings.",
     "antimeridian": "The geometry crosses both 180° and the Greenwich meridian: a cut cannot part it.",
+    "tangled": "The outline of an area crosses itself over a thousand times: mending it could take days.",
     "empty": "Nothing is left of the geometry once it is made valid.",
 }
 """Code → what it means."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from catalog.grid import BoundsLonLat
+from catalog.osm.tangles import is_tangled
 
 _WORLD = shapely.box(-180, -90, 180, 90)
 _NEXT_WORLD = shapely.box(180, -90, 540, 90)
@@ -24,6 +25,8 @@ class Mended(NamedTuple):
     """``(n,)`` whether the geometry is another than the file's."""
     uncut: NDArray[np.bool_]
     """``(n,)`` whether it crosses the antimeridian and cannot be cut there; its geometry is None."""
+    tangled: NDArray[np.bool_]
+    """``(n,)`` whether it crosses itself too often to be mended; its geometry is None."""
 
 
 def mend_geometries(geometries: NDArray[np.object_]) -> Mended:
@@ -42,6 +45,10 @@ def mend_geometries(geometries: NDArray[np.object_]) -> Mended:
         mended[row] = cut_at_antimeridian(mended[row])
         repaired[row], uncut[row] = mended[row] is not None, mended[row] is None
     invalid = np.flatnonzero(~(shapely.is_valid(mended) | shapely.is_missing(mended)))
+    tangled = np.zeros(mended.size, dtype=bool)
+    tangled[invalid] = [is_tangled(shape) for shape in mended[invalid]]
+    mended[tangled] = None
+    invalid = invalid[~tangled[invalid]]
     if invalid.size:
         mended[invalid] = shapely.make_valid(mended[invalid])
         repaired[invalid] = True
@@ -49,7 +56,7 @@ def mend_geometries(geometries: NDArray[np.object_]) -> Mended:
     for row in mixed.tolist():
         mended[row] = keep_highest_dimension(mended[row])
         repaired[row] = True
-    return Mended(mended, repaired, uncut)
+    return Mended(mended, repaired, uncut, tangled)
 
 
 def jumps(geometries: NDArray[np.object_]) -> NDArray[np.bool_]:
@@ -83,7 +90,12 @@ def cut_at_antimeridian(geometry: BaseGeometry) -> BaseGeometry | None:
 
 
 def fold_back(shifted: BaseGeometry) -> BaseGeometry:
-    """Cut a geometry on 0° … 360° at 180° and move the eastern part back; it becomes valid too."""
+    """Cut a geometry on 0° … 360° at 180° and move the eastern part back; it becomes valid too.
+
+    A tangled one stays where it is, invalid, for :func:`mend_geometries` to find.
+    """
+    if not shapely.is_valid(shifted) and is_tangled(shifted):
+        return shifted
     whole = keep_highest_dimension(shapely.make_valid(shifted))
     west = shapely.transform(shapely.intersection(whole, _NEXT_WORLD), lambda c: c - np.array([360.0, 0.0]))
     parts = [shapely.intersection(whole, _WORLD), west]

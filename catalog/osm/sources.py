@@ -67,10 +67,12 @@ def resolve_feature_source(text: str, options: OverpassOptions, cache: Path) -> 
     """Return the source that a user names: ``overpass``, or the path of an extract.
 
     Raises:
-        NotFoundError: there is no such file.
+        NotFoundError: there is no such file, or it is a web address.
     """
     if text == OVERPASS:
         return OverpassSource(options, cache)
+    if "://" in text:  # not quoted: it may carry a password
+        raise NotFoundError("an OSM extract is a file; download it first and give its path, not its address")
     path = Path(text).expanduser()
     if not path.is_file():
         raise NotFoundError(f"{text!r} is no file; give an OSM extract (.osm.pbf, .osm, …) or '{OVERPASS}'")

@@ -101,7 +101,7 @@ def _take(
 def _read_names(letters: NDArray[np.generic]) -> tuple[str, ...]:
     try:
         names = json.loads(letters.tobytes().decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(
             f"stored graph holds tag names that are no JSON ({error}): the file is altered; build it again"
         ) from error

@@ -129,7 +129,7 @@ def _check_parts(parts: dict[str, NDArray[np.generic]], encoder: TextEncoder) ->
     if written != encoder.name:
         raise DataError(f"tag vectors are of {written!r}, the encoder is {encoder.name!r}; delete them")
     ends, vectors = parts["ends"], parts["vectors"]
-    steps = np.diff(ends.astype(np.int64), prepend=0)
+    steps = np.diff(ends.astype(np.int64).ravel(), prepend=0)
     whole = ends.ndim == 1 and (int(ends[-1]) if ends.size else 0) == parts["texts"].size
     if not whole or np.any(steps < 0) or vectors.shape != (ends.size, encoder.width):
         raise DataError(f"tag vectors are damaged ({ends.size} texts, {vectors.shape} vectors); delete them")

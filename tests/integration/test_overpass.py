@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
+import gzip
 import socket
 import threading
 import time
@@ -15,6 +17,7 @@ import pytest
 import shapely
 
 from catalog.osm.extract import describe_extract
+from catalog.osm.overpass import bodies
 from catalog.osm.overpass.fetch import fetch_overpass
 from catalog.osm.overpass.options import OverpassOptions
 from catalog.osm.reading import read_features
@@ -199,6 +202,53 @@ def test_a_server_that_wants_too_long_a_pause_is_left_for_the_next(
         path = fetch_overpass(AREA, options_for(server, other), cache=tmp_path)
     assert identities(path) == all_identities(server)
     assert (len(server.queries), len(other.queries)) == (1, 2)
+
+
+def gzip_bomb(handler: Any) -> None:
+    """Answer with four megabytes of blanks in four kilobytes."""
+    handler.send(200, gzip.compress(b" " * (1 << 22)), "application/json", Content_Encoding="gzip")
+
+
+def endless(handler: Any) -> None:
+    """Answer without end, as fast as it is read."""
+    handler.send(200, b"{", "application/json", Content_Length=str(1 << 40))
+    with contextlib.suppress(OSError):
+        while True:
+            handler.wfile.write(b" " * 65_536)
+
+
+def dripping(handler: Any) -> None:
+    """Answer a byte at a time, and never fall silent."""
+    handler.send(200, b"{", "application/json", Content_Length="1000000")
+    with contextlib.suppress(OSError):
+        while True:
+            handler.wfile.write(b" ")
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [(gzip_bomb, "more than 1 MiB"), (endless, "more than 1 MiB"), (dripping, "not over after")],
+)
+def test_an_answer_without_measure_is_given_up(
+    server: OverpassServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Any, said: str
+) -> None:
+    monkeypatch.setattr(bodies, "MAX_ANSWER_BYTES", 1 << 20)
+    monkeypatch.setattr(bodies, "LONGEST_ANSWER_S", 0.5)
+    server.faults.append(fault)
+    with pytest.raises((NotFoundError, TransientError), match=said):
+        fetch_overpass(AREA, options_for(server, attempts=1), cache=tmp_path)
+    assert left_behind(tmp_path) == []
+    assert identities(fetch_overpass(AREA, options_for(server), cache=tmp_path)) == all_identities(server)
+
+
+def test_a_cache_with_foreign_files_is_swept(server: OverpassServer, tmp_path: Path) -> None:
+    parts = tmp_path / "x.parts" / "y"
+    parts.mkdir(parents=True)
+    (parts / "deep.json").write_text("[" * 200_000)
+    (tmp_path / ".x.osm.pbf.nobody.part").touch()
+    path = fetch_overpass(AREA, options_for(server), cache=tmp_path)
+    assert left_behind(tmp_path) == [path.name]
 
 
 def test_a_free_slot_is_waited_for(server: OverpassServer, tmp_path: Path) -> None:
@@ -419,6 +469,9 @@ def test_sources_are_one_path_from_file_to_facts(server: OverpassServer, tmp_pat
     assert extract.fetch(None) == dataclasses.replace(facts, server=None)
     with pytest.raises(InputError, match="give --bbox"):
         overpass.fetch(None)
+    with pytest.raises(NotFoundError, match="download it first") as caught:
+        resolve_feature_source("https://me:secret@example.org/a.osm.pbf", options, tmp_path)
+    assert "secret" not in caught.value.message
     with pytest.raises(NotFoundError, match=r"'absent\.osm\.pbf' is no file"):
         resolve_feature_source("absent.osm.pbf", options, tmp_path)
 
@@ -431,6 +484,8 @@ def test_sources_are_one_path_from_file_to_facts(server: OverpassServer, tmp_pat
         ({"urls": ("ftp://me:secret@127.0.0.1/api",)}, r"not an http\(s\) URL"),
         ({"urls": ("http://me:secret@127.0.0.1/api",)}, "user name or password"),
         ({"urls": ("http://127.0.0.1/api?key=secret",)}, "carries a query"),
+        ({"urls": ("http://me:secret@127.0.0.1:99999/api",)}, "user name or password"),
+        ({"urls": ("http://me:?#\\secret@127.0.0.1/api",)}, "user name or password"),
         ({"keys": ()}, "no OSM key"),
         ({"keys": ("name'](1,2,3,4);way['x",)}, "not an OSM key"),
         ({"date": dt.datetime(2020, 1, 1)}, "no time zone"),

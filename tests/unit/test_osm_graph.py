@@ -376,6 +376,7 @@ def change(stored, **arrays):
         ({"nodes__point__tag_offsets": np.array([0, 2, 1])}, "broken tag offsets"),
         ({"tag_names": np.frombuffer(b"[1]", np.uint8)}, "no tag names"),
         ({"tag_names": np.frombuffer(b"[", np.uint8)}, "no JSON"),
+        ({"tag_names": np.frombuffer(b"[" * 200_000, np.uint8)}, "no JSON"),
         ({"edges__point__to__line__index": np.array([[5], [0]])}, "beyond its 2 points"),
         ({"edges__point__to__line__index": np.array([[-1], [0]])}, "beyond its 2 points"),
         ({"edges__point__to__line__relation": np.array([2], np.uint8)}, "relations"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import dataclasses
 import gzip
+import os
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,29 @@ def test_a_self_crossing_area_is_made_valid_and_counted(tmp_path):
     assert bow.area == pytest.approx(0.005)
     assert rows(reading)["way", 2].geom_type == "LineString"
     assert reading.repaired == 1
+
+
+def scribble(count: int) -> dict[int, tuple[float, float]]:
+    """Nodes of a ring that goes to and fro: half of its edges cross each other."""
+    return {i + 1: (10 + (i % 2) * 0.1, 50 + (i * 7919 % count) / count / 10) for i in range(count)}
+
+
+@pytest.mark.timeout(60)
+def test_what_would_take_hours_to_mend_is_quarantined(tmp_path):
+    places = scribble(1000)
+    ring = [*places, 1]
+    alone = relation(8, [("w", 1, "outer")])
+    holed = relation(9, [("w", 1, "outer"), ("w", 2, "inner")])
+    reading = read(
+        tmp_path,
+        *nodes(places),
+        *(way(1, ring, tags=BUILDING), way(2, ring[100:130] + ring[100:101]), way(4, [1, 2], tags=BUILDING)),
+        *(alone, holed),
+    )
+    found = reasons(reading)
+    print(found, rows(reading).keys())
+    assert found["way", 1] == "tangled"
+    assert ("way", 4) in rows(reading)
 
 
 def test_a_spike_is_left_out(tmp_path):
@@ -505,3 +529,20 @@ def test_negative_ids_of_an_editor_are_told_apart(tmp_path):
         tmp_path, *nodes(SQUARE), way(-1, [1, 2, 3, 4, 1], tags=BUILDING), area=(9.0, 49.0, 11.0, 51.0)
     )
     assert set(rows(reading)) == {("way", -1)}
+
+
+def test_ids_that_no_element_has_take_no_memory(tmp_path):
+    far = (1 << 60) + 5
+    reading = read(
+        tmp_path, *nodes(SQUARE), way(far, [1, 2, 3, 4, 1], tags=BUILDING), area=(9.0, 49.0, 11.0, 51.0)
+    )
+    assert set(rows(reading)) == {("way", far)}
+
+
+def test_a_path_that_no_record_could_hold_is_refused(tmp_path):
+    path = write_extract(tmp_path / "made.osm", nodes(SQUARE)).rename(
+        os.fsdecode(bytes(tmp_path) + b"/\xff.osm")
+    )
+    with pytest.raises(InputError, match="is not UTF-8") as caught:
+        describe_extract(path)
+    assert caught.value.message.isascii()

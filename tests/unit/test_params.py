@@ -36,6 +36,7 @@ WRONG = [
     ({"steps": ("ingset",)}, "'ingset'", "did you mean ingest?"),
     ({"steps": ("encode",)}, "'encode'", "available: osm, ingest"),
     ({"steps": ("juggle",)}, "'juggle'", "ingest"),
+    ({"osm": "map\udcff.osm"}, "'map\\udcff.osm'", "is not UTF-8"),
     ({"shard_px": 3000}, "3000", "power of two"),
     ({"shard_px": 64}, "shard_px 64", "greater than or equal to 256"),
     ({"max_scenes": 0}, "max_scenes 0", "greater than or equal to 1"),

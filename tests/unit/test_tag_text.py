@@ -10,6 +10,7 @@ from threading import Thread
 import numpy as np
 import osmium
 import pytest
+import safetensors.numpy
 
 from catalog.osm.labels import label_tags
 from infra.errors import ConfigError, DataError, InputError, InternalError, NotFoundError, TransientError
@@ -350,6 +351,9 @@ def test_spoilt_vectors_are_refused():
     short = TagVectors(encoder=known.encoder, texts=("a", "b"), vectors=known.vectors[:1])
     with pytest.raises(DataError, match="damaged"):
         load_tag_vectors(save_tag_vectors(short), encoder)
+    scalar = safetensors.numpy.load(content) | {"ends": np.array(3)}
+    with pytest.raises(DataError, match="damaged"):
+        load_tag_vectors(safetensors.numpy.save(scalar), encoder)
 
 
 # weights

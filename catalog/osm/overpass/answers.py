@@ -67,7 +67,7 @@ def _is_status(response: requests.Response) -> bool:
 def _check_body(response: requests.Response) -> None:
     body = response.content.strip()
     if not (body.startswith(b"{") and body.endswith(b"}")):
-        raise TransientError(f"no JSON but {_plain(response.text) or 'nothing'}")
+        raise TransientError(f"no JSON but {_plain(body[:10_000].decode(errors='replace')) or 'nothing'}")
     if b'"remark"' not in body:
         return  # by far the most, and parsing takes longer than looking
     content = _parse_object(body)
@@ -116,7 +116,7 @@ def _retry_after_s(header: str | None) -> float | None:
     """Read seconds, or the date from which on; None where neither can be read."""
     if not header:
         return None
-    if header.strip().isdigit():
+    if header.isascii() and header.strip().isdigit():
         return float(header)
     try:
         moment = email.utils.parsedate_to_datetime(header)

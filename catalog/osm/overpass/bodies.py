@@ -47,8 +47,8 @@ def read_page(response: requests.Response) -> requests.Response:
 def with_body(response: requests.Response, body: bytes) -> requests.Response:
     """Return a response as it is but for its body, which is plain bytes; the connection is closed."""
     answer = requests.Response()
-    answer.status_code, answer.reason, answer.headers = response.status_code, response.reason, response.headers
-    answer.url, answer.request, answer.encoding = response.url, response.request, response.encoding
+    for name in ("status_code", "reason", "headers", "url", "request", "encoding"):
+        setattr(answer, name, getattr(response, name))
     answer.raw = io.BytesIO(body)
     response.close()
     return answer

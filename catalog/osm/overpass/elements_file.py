@@ -67,7 +67,7 @@ def read_answer(path: Path) -> tuple[dt.datetime | None, list[_Element]]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise DataError(f"{path} is not JSON: {exc}; remove it, and it is asked for again") from exc
     elements = content.get("elements") if isinstance(content, dict) else None
     if not isinstance(elements, list):

@@ -82,7 +82,7 @@ def read_server(path: Path) -> str:
     Raises:
         InputError: somebody wrote something else there.
     """
-    return check_server(_server_note(path).read_text(encoding="utf-8"))
+    return check_server(_server_note(path).read_text(encoding="utf-8", errors="replace"))
 
 
 def _server_note(target: Path) -> Path:
@@ -125,14 +125,15 @@ def _sweep(cache: Path) -> None:
         with contextlib.suppress(OSError):  # not empty: in use again
             folder.rmdir()
     for part in cache.glob(f".*{_SUFFIX}.*.part"):
-        if not process_lives(int(part.name.split(".")[-2].partition("-")[0])):
+        process = part.name.split(".")[-2].partition("-")[0]
+        if not (process.isdecimal() and process_lives(int(process[:9]))):
             part.unlink()
 
 
 def _is_json(path: Path) -> bool:
     try:
         json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):  # nested without end
         return False
     return True
 

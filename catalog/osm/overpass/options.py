@@ -103,7 +103,7 @@ def check_server(url: str) -> str:
     Raises:
         InputError: not http(s), malformed, with credentials or with a query.
     """
-    shown = re.sub("//.*@", "//…@", re.split("[?#]", url)[0])  # what is left out may be secret
+    shown = re.split("[?#]", re.sub("(?s)//.*@", "//…@", url))[0]  # what is left out may be secret
     if not url.lower().startswith(("http://", "https://")):
         raise InputError(f"Overpass server {shown!r} is not an http(s) URL; give e.g. {DEFAULT_URLS[0]}")
     if "@" in url:  # before anything else is said of it: other refusals quote the address
