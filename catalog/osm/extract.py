@@ -7,6 +7,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,13 @@ FILE_TYPES = {
 
 _UNREADABLE = (RuntimeError, ValueError, osmium.InvalidLocationError)
 """What libosmium raises for a file that is not what it should be."""
+_HEADER_TEXTS = (
+    "generator",
+    "osmosis_replication_base_url",
+    "osmosis_replication_sequence_number",
+    "osmosis_replication_timestamp",
+    "timestamp",
+)
 _HASHED_BYTES = 1 << 20
 _XML_STATE = re.compile(r'<(?:osm\s[^>]*?\btimestamp|meta\s[^>]*?\bosm_base)="([0-9TZ:.+-]+)"')
 
@@ -100,6 +108,19 @@ def read_objects(
         raise _unreadable(path, exc) from exc
 
 
+@contextmanager
+def telling_broken_texts(path: str) -> Iterator[None]:
+    """Tell of a text that is no UTF-8 as the file's fault; it shows where the text is looked at.
+
+    Raises:
+        DataError: a tag or a role is no UTF-8.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as exc:
+        raise _unreadable(path, exc) from exc
+
+
 def measure_bounds(path: str) -> BoundsLonLat | None:
     """Return the box of a file's nodes, degrees; None where there is none. Reads all of them.
 
@@ -141,7 +162,10 @@ def _file_type(path: Path) -> str:
 def _read_header(path: Path) -> osmium.io.Header:
     try:
         with _open(path, osmium.osm.NOTHING) as reader:
-            return reader.header()
+            header = reader.header()
+            for name in _HEADER_TEXTS:
+                header.get(name)  # what is no UTF-8 shows here
+            return header
     except _UNREADABLE as exc:
         raise _unreadable(str(path), exc) from exc
 

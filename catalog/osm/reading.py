@@ -19,6 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from catalog.grid import BoundsLonLat, check_bounds
 from catalog.osm.area_filter import Reached, area_polygon, find_nodes, find_ways
 from catalog.osm.assembly import assemble_relation, draw_shapes
+from catalog.osm.extract import telling_broken_texts
 from catalog.osm.passes import (
     RawElement,
     RawRelation,
@@ -103,7 +104,7 @@ def _read_raw(
     extract: ExtractFacts, area: BaseGeometry | None, limit: int
 ) -> tuple[_Raw, BoundsLonLat | None]:
     path = extract.path
-    with index_locations(extract) as locations:
+    with index_locations(extract) as locations, telling_broken_texts(path):
         if area is None:
             find_nodes(path, locations, None)
             nodes = read_nodes(path, None, limit)

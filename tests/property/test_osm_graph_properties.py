@@ -131,8 +131,9 @@ def test_a_batch_is_its_graphs_one_by_one(shapes, corners):
     ]
 
 
-@given(features, st.integers(-40, 40), st.integers(-40, 40), st.integers(-8, 8))
+@given(sound, st.integers(-40, 40), st.integers(-40, 40), st.integers(-8, 8))
 def test_moving_and_scaling_box_and_features_changes_nothing(shapes, right, up, power):
+    # Of an invalid polygon GEOS's own answer changes with where its self-crossings are rounded to.
     scale = 2.0**power
 
     def change(xy):

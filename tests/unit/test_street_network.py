@@ -160,6 +160,13 @@ def test_texts_of_the_map_cannot_break_the_file_for_osmnx(tmp_path: Path) -> Non
     assert b"&lt;/way&gt;" in encode_network(graph, "graphml")
 
 
+def test_a_way_that_stays_on_one_node_is_no_street(tmp_path: Path) -> None:
+    nodes = [{"type": "node", "id": 1, "lon": 10.0, "lat": 50.0}]
+    way = {"type": "way", "id": 1, "nodes": [1, 1, 1], "tags": {"highway": "primary"}}
+    with pytest.raises(InputError, match="no street for cars"):
+        read_street_network(write_extract(tmp_path / "dot.osm.pbf", [*nodes, way]), None, "drive")
+
+
 @pytest.mark.parametrize("area", [None, (20.0, 50.0, 20.1, 50.1)])
 def test_no_street_is_one_clear_line(
     extract: ExtractFacts, tmp_path: Path, area: BoundsLonLat | None

@@ -15,7 +15,7 @@ from osmium.osm import NODE, WAY
 
 from catalog.grid import BoundsLonLat
 from catalog.osm.area_filter import find_nodes
-from catalog.osm.extract import read_objects
+from catalog.osm.extract import read_objects, telling_broken_texts
 from catalog.osm.passes import index_locations
 from catalog.osm.plan import NetworkKind
 from catalog.osm.records import ExtractFacts, Tags
@@ -102,8 +102,9 @@ def write_streets(extract: ExtractFacts, area: BoundsLonLat | None, kind: Networ
         ConfigError: no room for the temporary file that holds the places of a big extract's nodes.
     """
     places: dict[int, tuple[float, float]] = {}
-    streets = sorted(_find_streets(extract, area, kind, places), key=lambda street: street.id)
-    node_tags = _find_node_tags(extract.path, places)
+    with telling_broken_texts(extract.path):
+        streets = sorted(_find_streets(extract, area, kind, places), key=lambda street: street.id)
+        node_tags = _find_node_tags(extract.path, places)
     with target.open("w", encoding="utf-8") as file:
         file.write('<?xml version="1.0" encoding="UTF-8"?>\n<osm version="0.6" generator="terraloom">\n')
         for number, (lon, lat) in sorted(places.items()):
@@ -141,10 +142,10 @@ def _longest_run(way: Any) -> list[tuple[int, float, float]]:  # noqa: ANN401 - 
     """Return a way's nodes as (id, lon, lat); where some are lacking, the longest stretch without gap."""
     runs: list[list[tuple[int, float, float]]] = [[]]
     for node in way.nodes:
-        if node.location.valid():
-            runs[-1].append((node.ref, node.lon, node.lat))
-        else:
+        if not node.location.valid():
             runs.append([])
+        elif not (runs[-1] and runs[-1][-1][0] == node.ref):  # a node after itself is no stretch of street
+            runs[-1].append((node.ref, node.lon, node.lat))
     if len(runs) > 1:
         _log.info("way %d lacks %d nodes in the extract; its longest stretch is used", way.id, len(runs) - 1)
     return max(runs, key=len)
