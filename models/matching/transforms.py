@@ -53,7 +53,7 @@ def invert(target_from_source: Transform) -> Transform:
         InputError: the matrix has no inverse.
     """
     try:
-        inverse: NDArray[np.float64] = np.linalg.inv(target_from_source)
+        inverse = np.linalg.inv(target_from_source).astype(np.float64)
     except np.linalg.LinAlgError:
         raise InputError(f"A transform cannot be turned round: {target_from_source.tolist()}.") from None
     if inverse[2, 2]:
