@@ -15,7 +15,8 @@ BOX = (0.0, 0.0, 8.0, 8.0)
 WHOLE = GraphOptions(clip=False)
 steps = st.integers(0, 8)
 spots = st.tuples(steps, steps)
-fine_spots = st.tuples(st.floats(0, 8, width=32), st.floats(0, 8, width=32))
+fine_steps = st.integers(0, 8 << 20).map(lambda step: step / (1 << 20))  # 8 less a step is exact
+fine_spots = st.tuples(fine_steps, fine_steps)
 
 
 def _rectangle(corner, size):
