@@ -39,7 +39,8 @@ def similarity(
 
 def apply_transform(target_from_source: Transform, xy: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return where positions (n, 2) go, float64 (n, 2); infinite for those on the vanishing line."""
-    mapped: NDArray[np.float64] = np.asarray(xy, np.float64) @ target_from_source[:, :2].T + target_from_source[:, 2]
+    linear, constant = target_from_source[:, :2], target_from_source[:, 2]
+    mapped: NDArray[np.float64] = np.asarray(xy, np.float64) @ linear.T + constant
     with np.errstate(divide="ignore", invalid="ignore"):
         mapped[:, :2] /= mapped[:, 2:]
     mapped[np.isnan(mapped)] = np.inf
