@@ -1,0 +1,111 @@
+"""Train a model: plan, train, publish into the store. The model is a parameter."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import time
+from pathlib import Path
+
+from prefect import flow
+
+from catalog.trained_models import WORK_FOLDER, TrainingPlan, find_plan, model_receipt, plan_training
+from flows.params import TrainParams
+from flows.runs import find_places, new_run
+from flows.training_summary import TrainSummary
+from infra.errors import DataError, InputError
+from infra.settings import data_home
+from infra.storage import Storage, open_storage
+from models.training.config import TrainingConfig, read_config
+from models.training.jobs import share_of
+from models.training.registry import entry_of, load_entry
+from models.training.sources import source_digest
+from tasks.train_model import TrainingPlace
+from tasks.train_model import train_model as run_training
+
+logger = logging.getLogger(__name__)
+
+
+@flow(name="train-model", log_prints=False)
+def train_model(params: TrainParams) -> TrainSummary:
+    """Train one model to its end, or until time is up; the same request again resumes, or is done already.
+
+    Args:
+        params: The request.
+
+    Returns:
+        What was trained and where it is; also kept as ``runs/<run>/summary.json`` in the store.
+
+    Raises:
+        InputError: the request is wrong; nothing is trained.
+        NotFoundError: there is no training of the name to resume.
+        DataError: the loss is not finite any more, or the plan to resume was altered.
+        ConfigError: store or disk cannot be used, or the training runs elsewhere already.
+    """
+    started = time.perf_counter()
+    find_places(params.store)
+    storage = open_storage(params.store)
+    home = work_home(storage)
+    plan = plan_request(params, home)
+    place = TrainingPlace(
+        folder=home / plan.id,
+        device=params.device,
+        processes=share_of(params.processes, params.device, read_config(plan.config)),
+        minutes=params.minutes,
+    )
+    standing = model_receipt(storage, plan)
+    with new_run(storage, params) as run:
+        try:
+            summary = (
+                TrainSummary.of_trained(plan, run_training(storage.uri, plan, place))
+                if standing is None
+                else TrainSummary.of_standing(plan, standing, storage.href(plan.path))
+            )
+        except InputError:
+            run.discard()  # refused before anything was trained
+            raise
+        seconds = time.perf_counter() - started
+        return run.finish(
+            summary.model_copy(update={"run": run.name, "store": storage.uri, "seconds": seconds})
+        )
+
+
+def work_home(storage: Storage) -> Path:
+    """Return the folder of all trainings' checkpoints: in the store, or with the user where that is S3."""
+    if storage.uri.startswith("s3://"):
+        return data_home(os.environ) / WORK_FOLDER
+    return Path(storage.uri) / WORK_FOLDER
+
+
+def plan_request(params: TrainParams, home: Path) -> TrainingPlan:
+    """Plan a request: the training to resume, else the model's defaults with the request's numbers.
+
+    Args:
+        params: The request.
+        home: Folder of all trainings' checkpoints.
+
+    Raises:
+        InputError: a number out of its range, or the training to resume is of another model.
+        NotFoundError: there is no such training.
+        DataError: its plan was altered.
+    """
+    entry = entry_of(params.model)
+    code = source_digest(entry)
+    if params.resume is None:
+        return _plan(params.model, entry, load_entry(entry).defaults.override(params.model_dump()), code)
+    begun = find_plan(home, params.resume)
+    if begun.model != params.model:
+        raise InputError(f"training {begun.id} is of {begun.model}, not of {params.model}; name that one")
+    if begun.code != code:
+        logger.warning("the models' code was changed since training %s was begun", begun.id)
+    # Planned again, for a file's word must not choose which code runs here, nor which folder is written.
+    plan = _plan(params.model, entry, read_config(begun.config), begun.code)
+    if plan.id != params.resume:
+        raise DataError(f"the plan of training {params.resume} was altered; start the training anew")
+    return plan
+
+
+def _plan(model: str, entry: str, config: TrainingConfig, code: str) -> TrainingPlan:
+    numbers = dataclasses.asdict(config)
+    return plan_training(model, entry=entry, config=numbers, identity=config.identity(), code=code)

@@ -1,0 +1,1 @@
+"""Training of any model: one loop, resumable to the bit, on one processor or all GPUs of a machine."""
