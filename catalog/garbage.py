@@ -7,12 +7,19 @@ import json
 import socket
 from dataclasses import dataclass
 
+from catalog import trained_models
 from catalog.cubes import receipts as cubes
 from catalog.osm import plan as osm
 from catalog.receipts import RECEIPT_NAME
+from catalog.registrations import plan as registrations
 from infra.storage import Storage, process_lives
 
-PRODUCT_FOLDERS = (cubes.PRODUCTS_FOLDER, osm.PRODUCTS_FOLDER)
+PRODUCT_FOLDERS = (
+    cubes.PRODUCTS_FOLDER,
+    osm.PRODUCTS_FOLDER,
+    registrations.PRODUCTS_FOLDER,
+    trained_models.PRODUCTS_FOLDER,
+)
 RUNS_FOLDER = "runs"
 LEASE_NAME = "lease.json"
 """A run at work keeps ``runs/<name>/lease.json``, with its host and process."""

@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from catalog import plan as cube_plans
-from catalog.items.collections import OSM, SCENES
+from catalog.items.collections import OSM, REGISTRATIONS, SCENES
 from catalog.items.osm import osm_item
+from catalog.items.registration import registration_item
 from catalog.items.scene import scene_item
 from catalog.osm import plan as osm_plans
 from catalog.osm.plan import OSM_RECEIPT, OsmPlan, OsmReceipt
 from catalog.receipts import read_receipt
 from catalog.records import CUBE_RECEIPT, CubePlan, CubeReceipt
+from catalog.registrations import plan as registration_plans
+from catalog.registrations.plan import REGISTRATION_RECEIPT, RegistrationPlan, RegistrationReceipt
 from infra.errors import InternalError
 from infra.storage import Storage
 
-ProductPlan = CubePlan | OsmPlan
-ProductReceipt = CubeReceipt | OsmReceipt
+ProductPlan = CubePlan | OsmPlan | RegistrationPlan
+ProductReceipt = CubeReceipt | OsmReceipt | RegistrationReceipt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +38,15 @@ class ProductOutcome:
 
 def collection_of(plan: ProductPlan) -> str:
     """Return the id of the collection that a product is published into."""
+    if isinstance(plan, RegistrationPlan):
+        return REGISTRATIONS
     return SCENES if isinstance(plan, CubePlan) else OSM
 
 
 def digest_of(plan: ProductPlan) -> str:
     """Return the digest of a plan, 64 hexadecimal digits."""
+    if isinstance(plan, RegistrationPlan):
+        return registration_plans.plan_digest(plan)
     return cube_plans.plan_digest(plan) if isinstance(plan, CubePlan) else osm_plans.plan_digest(plan)
 
 
@@ -51,6 +58,8 @@ def receipt_of(storage: Storage, plan: ProductPlan) -> ProductReceipt | None:
     """
     if isinstance(plan, CubePlan):
         return read_receipt(storage, plan.path, CUBE_RECEIPT)
+    if isinstance(plan, RegistrationPlan):
+        return read_receipt(storage, plan.path, REGISTRATION_RECEIPT)
     return read_receipt(storage, plan.path, OSM_RECEIPT)
 
 
@@ -70,4 +79,6 @@ def item_of(storage: Storage, plan: ProductPlan, *, execution_href: str | None) 
         return scene_item(plan, receipt, root_href=storage.uri, execution_href=execution_href)
     if isinstance(plan, OsmPlan) and isinstance(receipt, OsmReceipt):
         return osm_item(plan, receipt, root_href=storage.uri, execution_href=execution_href)
+    if isinstance(plan, RegistrationPlan) and isinstance(receipt, RegistrationReceipt):
+        return registration_item(plan, receipt, root_href=storage.uri, execution_href=execution_href)
     raise InternalError(f"product {plan.id} was to be published, but has no receipt")

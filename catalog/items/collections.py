@@ -11,6 +11,8 @@ from infra.errors import NotFoundError
 STAC_VERSION = "1.1.0"
 SCENES = "scenes"
 OSM = "osm"
+REGISTRATIONS = "registrations"
+MODELS = "models"
 ZARR_TYPE = "application/vnd.zarr; version=3"
 PYRAMID_TYPE = "application/vnd.zarr; version=3; profile=multiscales"
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
@@ -148,6 +150,66 @@ _TABLE: dict[str, dict[str, Any]] = {
             },
         },
         "summaries": {"processing:level": ["L4"]},
+    },
+    REGISTRATIONS: {
+        "title": "Registrations",
+        "description": (
+            "Pairs of products and how one is moved to lie on the other: the transform, the tie points it "
+            "rests on, how well it holds, and a checkerboard before and after. A pair that cannot be "
+            "registered is here as well, with the reason; registration:registered tells them apart."
+        ),
+        "keywords": ["registration", "co-registration", "tie points", "geolocation"],
+        "license": "other",  # each item carries that of its scenes
+        "stac_extensions": [PROCESSING],
+        "item_assets": {
+            "data": {
+                "title": "Moving scene, corrected",
+                "description": (
+                    "The moving cube's own pixels, untouched: place them by this asset's proj:transform, not "
+                    "by the one in the Zarr group."
+                ),
+                "type": ZARR_TYPE,
+                "roles": ["data"],
+            },
+            "corrected": {
+                "title": "Moving scene, resampled",
+                "description": "All its bands, resampled once onto the grid of the comparison.",
+                "type": COG_TYPE,
+                "roles": ["data"],
+            },
+            "transform": {
+                "title": "Transform",
+                "description": "The transform in pixels and world coordinates, verdict and figures.",
+                "type": "application/json",
+                "roles": ["data", "metadata"],
+            },
+            "tie_points": {
+                "title": "Tie points",
+                "description": "GeoParquet 1.1, one row per tie point, those that disagree as well.",
+                "type": PARQUET_TYPE,
+                "roles": ["data"],
+            },
+            "preview": {
+                "title": "Moving scene on the grid of the comparison",
+                "description": "8-bit picture for maps and GIS, corrected where the scenes are registered.",
+                "type": COG_TYPE,
+                "roles": ["overview", "visual"],
+            },
+            "checkerboard": {
+                "title": "Checkerboard, before and after",
+                "description": "Fields of both scenes in turn: lines run through where they lie right.",
+                "type": "image/png",
+                "roles": ["overview"],
+            },
+            "thumbnail": {"title": "Thumbnail", "type": "image/png", "roles": ["thumbnail"]},
+            "receipt": {
+                "title": "Receipt",
+                "description": "Every file of the product with size and SHA-256, verdict and figures.",
+                "type": "application/json",
+                "roles": ["metadata"],
+            },
+        },
+        "summaries": {"processing:level": ["L3"]},
     },
 }
 

@@ -15,6 +15,7 @@ from catalog.osm.plan import OsmPlan, OsmReceipt
 from catalog.pictures.previews import choose_rgb
 from catalog.products import ProductPlan, ProductReceipt, collection_of, digest_of
 from catalog.records import CubePlan, CubeReceipt, Grid
+from catalog.registrations.plan import RegistrationPlan, RegistrationReceipt
 from catalog.report.facts import TableFacts
 
 
@@ -45,6 +46,8 @@ class Subject:
 
 def describe_subject(plan: ProductPlan) -> Subject:
     """Describe a planned product."""
+    if isinstance(plan, RegistrationPlan):
+        return _describe_registration(plan)
     return _describe_cube(plan) if isinstance(plan, CubePlan) else _describe_osm(plan)
 
 
@@ -60,7 +63,9 @@ def valid_percent(plan: ProductPlan, receipt: ProductReceipt | None) -> float | 
 
 
 def describe_tables(plan: ProductPlan, receipt: ProductReceipt | None) -> tuple[TableFacts, ...]:
-    """Give the tables that a page shows of one product alone: what a map's elements came to."""
+    """Give the tables that a page shows of one product alone: a map's elements, a registration's figures."""
+    if isinstance(plan, RegistrationPlan) and isinstance(receipt, RegistrationReceipt):
+        return (_registration_table(plan, receipt),)
     if not (isinstance(plan, OsmPlan) and isinstance(receipt, OsmReceipt)):
         return ()
     kept = [("nodes", receipt.nodes), ("ways", receipt.ways), ("relations", receipt.relations)]
@@ -117,6 +122,35 @@ def _describe_osm(plan: OsmPlan) -> Subject:
         footprint=find_footprint((), plan.grid).geometry,
         picture_title="Drawn map",
         clearness=0.0,
+    )
+
+
+def _describe_registration(plan: RegistrationPlan) -> Subject:
+    scenes = (plan.fixed, plan.moving)
+    return Subject(
+        id=plan.id,
+        title=plan.moving.title.split(" · ")[0],
+        day=plan.moving.datetime.date(),
+        inputs=tuple((scene.id, None) for scene in scenes),
+        units=1,
+        collection=collection_of(plan),
+        path=plan.path,
+        digest=digest_of(plan),
+        grid=plan.grid,
+        footprint=find_footprint((), plan.grid).geometry,
+        picture_title="Checkerboard, before and after",
+        clearness=0.0,
+    )
+
+
+def _registration_table(plan: RegistrationPlan, receipt: RegistrationReceipt) -> TableFacts:
+    rows = [(name, f"{value:g}") for name, value in receipt.figures.items() if value is not None]
+    rows += [(f"left out, {kind}, px", f"{value:g}") for kind, value in receipt.left_out_px.items()]
+    return TableFacts(
+        title=f"{plan.moving.id} to {plan.fixed.id}",
+        caption=receipt.explanation,
+        header=("Figure", "Value"),
+        rows=tuple(rows),
     )
 
 

@@ -1,0 +1,1 @@
+"""Plan, read, keep and draw the registration of one scene to another."""

@@ -1,0 +1,288 @@
+"""Registrations as they stand in a store: cubes in, transform, tie points, pictures and verdict out."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+from pyproj import Transformer
+from rasterio.warp import Resampling, reproject
+
+from catalog.items.scene import scene_item
+from catalog.plan import plan_digest as cube_digest
+from catalog.products import item_of, receipt_of
+from catalog.receipts import read_receipt
+from catalog.records import CUBE_RECEIPT, CubePlan
+from catalog.registrations.plan import RegistrationPlan, SceneFacts, plan_registration
+from catalog.registrations.scenes import describe_scene
+from infra.errors import DataError, InputError
+from infra.storage import LocalStorage
+from tasks.register_pair import register_pair, registration_settings
+from tests.support.registration import ground, other_sensor
+from tests.support.schemas import validate_item
+from tests.support.snapshots import store_tree
+from tests.support.synthetic import (
+    build_cube,
+    make_band,
+    make_geobox,
+    make_grid,
+    make_scene,
+    plan_one,
+    write_image,
+)
+from tests.support.worlds import cut_file
+
+EDGE = 320
+BOX = make_geobox((EDGE, EDGE))
+FIELDS = ground(3, (EDGE + 80, EDGE + 80))
+
+
+def fields(cols: float = 0.0, rows: float = 0.0) -> np.ndarray:
+    """Show the fields as a scene does that is off by some pixels to the right and down."""
+    matrix = np.array([[1, 0, cols - 40], [0, 1, rows - 40]], np.float64)
+    return cv2.warpAffine(FIELDS, matrix, (EDGE, EDGE), flags=cv2.INTER_LINEAR)
+
+
+def make_cube(
+    storage: LocalStorage, folder: Path, name: str, pixels: np.ndarray, box: Any = BOX, **facts: Any
+) -> SceneFacts:
+    """Make a cube of one band stand, and describe it as its item does."""
+    stored = np.rint(1000 + 8000 * np.clip(np.nan_to_num(pixels), 0, 3) / 3).astype(np.uint16)
+    stored[~np.isfinite(pixels)] = 0
+    path = write_image(folder / f"{name}.tif", box, stored)
+    scene = make_scene(name, box, [make_band("red", path, scale=1e-4, common_name="red")], **facts)
+    plan = plan_one([dataclasses.replace(scene, collection=name)], make_grid(box, shard_px=256, chunk_px=128))
+    build_cube(storage, plan)
+    return describe_scene(storage, published(storage, plan))
+
+
+def published(storage: LocalStorage, plan: CubePlan) -> dict[str, Any]:
+    receipt = read_receipt(storage, plan.path, CUBE_RECEIPT)
+    assert receipt is not None
+    assert receipt.plan_digest == cube_digest(plan)
+    return scene_item(plan, receipt, root_href=storage.uri)
+
+
+def register(storage: LocalStorage, fixed: SceneFacts, moving: SceneFacts) -> tuple[RegistrationPlan, Any]:
+    plan = plan_registration(fixed, moving, matcher="template", settings=registration_settings())
+    outcome = register_pair.fn(storage.uri, plan)
+    assert outcome.id == plan.id
+    receipt = receipt_of(storage, plan)
+    assert receipt is not None
+    assert outcome.bytes_written == receipt.total_bytes
+    return plan, receipt
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> LocalStorage:
+    return LocalStorage(tmp_path_factory.mktemp("registered") / "store")
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture(scope="module")
+def fixed(storage, scratch) -> SceneFacts:
+    return make_cube(storage, scratch, "fixed", fields())
+
+
+@pytest.fixture(scope="module")
+def shifted(storage, scratch, fixed) -> tuple[RegistrationPlan, Any]:
+    moving = make_cube(storage, scratch, "shifted", other_sensor(fields(6.0, -4.0), 1))
+    return register(storage, fixed, moving)
+
+
+def folder_of(storage: LocalStorage, plan: RegistrationPlan) -> Path:
+    return Path(storage.href(plan.path))
+
+
+def test_a_shift_changes_the_geotransform_and_no_pixel(storage, shifted):
+    plan, receipt = shifted
+    assert receipt.registered
+    assert (receipt.model, receipt.applied) == ("translation", "geotransform")
+    left, top = plan.moving.grid.transform[2], plan.moving.grid.transform[5]
+    assert receipt.corrected_transform[2] == pytest.approx(left - 60, abs=3)
+    assert receipt.corrected_transform[5] == pytest.approx(top - 40, abs=3)
+    names = {file.path for file in receipt.files}
+    assert names == {
+        "transform.json",
+        "tie_points.parquet",
+        "preview.tif",
+        "checkerboard.png",
+        "thumbnail.png",
+    }
+    item = item_of(storage, plan, execution_href=None)
+    assert item["assets"]["data"]["proj:transform"][2] == receipt.corrected_transform[2]
+    assert Path(item["assets"]["data"]["href"]).is_dir()
+    assert "corrected" not in item["assets"]
+
+
+def test_the_item_says_what_the_receipt_says(storage, shifted):
+    plan, receipt = shifted
+    item = item_of(storage, plan, execution_href="https://runs.example/1")
+    validate_item(item)
+    properties = item["properties"]
+    assert properties["registration:registered"] is True
+    assert properties["registration:rmse_m"] == pytest.approx(
+        10 * properties["registration:rmse_px"], abs=0.01
+    )
+    assert properties["registration:inliers"] == receipt.figures["inliers"]
+    hrefs = [link["href"] for link in item["links"] if link["rel"] == "derived_from"]
+    assert hrefs == [f"../../scenes/items/{plan.fixed.id}", f"../../scenes/items/{plan.moving.id}"]
+
+
+def test_tie_points_lie_where_they_are(storage, shifted):
+    plan, receipt = shifted
+    table = geopandas.read_parquet(folder_of(storage, plan) / "tie_points.parquet")
+    assert len(table) == receipt.figures["points"]
+    assert table["agrees"].sum() == receipt.figures["inliers"]
+    good = table[table["agrees"]]
+    assert good["residual_px"].max() <= 1.5
+    assert (good["moving_x"] - good["fixed_x"]).median() == pytest.approx(6, abs=0.3)
+    there = good.geometry.iloc[0]
+    world = geopandas.GeoSeries([there], crs=4326).to_crs(plan.grid.crs).iloc[0]
+    assert world.x == pytest.approx(plan.grid.transform[2] + 10 * (good["fixed_x"].iloc[0] + 0.5), abs=0.01)
+
+
+def test_the_pictures_open(storage, shifted):
+    plan, _ = shifted
+    with Image.open(folder_of(storage, plan) / "checkerboard.png") as sheet:
+        assert sheet.size == (1028, 540)
+    with Image.open(io.BytesIO(storage.read(f"{plan.path}/thumbnail.png"))) as small:
+        assert max(small.size) == 512
+    with rasterio.open(folder_of(storage, plan) / "preview.tif") as preview:
+        assert preview.count == 3
+        assert tuple(preview.transform)[:6] == plan.grid.transform
+        assert not preview.dataset_mask()[:, -3:].any()  # the moving scene ends 6 px short of there
+
+
+def test_the_same_again_writes_the_same(storage, shifted):
+    plan, _ = shifted
+    before = store_tree(Path(storage.uri))
+    register_pair.fn(storage.uri, plan)
+    assert store_tree(Path(storage.uri)) == before
+    again = plan_registration(plan.fixed, plan.moving, matcher="template", settings=registration_settings())
+    assert again.id == plan.id
+
+
+def test_a_bent_scene_is_resampled_once(storage, scratch):
+    edge = 760
+    wide = ground(4, (edge, edge))
+    rows, cols = np.mgrid[:edge, :edge].astype(np.float32)
+    bent = cv2.remap(wide, cols + 5 * np.sin(rows / 150), rows + 5 * np.cos(cols / 150), cv2.INTER_LINEAR)
+    box = make_geobox((700, 700))
+    still = make_cube(storage, scratch, "flat", wide[30:-30, 30:-30], box)
+    moving = make_cube(storage, scratch, "bent", bent[30:-30, 30:-30], box)
+    plan, receipt = register(storage, still, moving)
+    assert (receipt.model, receipt.applied) == ("thin-plate", "warp")
+    assert receipt.correction is None
+    with rasterio.open(folder_of(storage, plan) / "corrected.tif") as file:
+        assert file.dtypes == ("uint16",)
+        assert file.nodata == 0
+        assert file.scales == (1e-4,)
+        corrected, mask = file.read(1).astype(float), file.read_masks(1) > 0
+    true = 1000 + 8000 * wide[30:-30, 30:-30] / 3
+    seen = 1000 + 8000 * bent[30:-30, 30:-30] / 3
+    inner = np.zeros_like(mask)
+    inner[40:-40, 40:-40] = True
+    assert mask[inner].all()
+    assert np.abs(corrected - true)[inner].mean() < 0.35 * np.abs(seen - true)[inner].mean()
+    assert "corrected" in item_of(storage, plan, execution_href=None)["assets"]
+
+
+def test_another_crs_is_brought_onto_the_fixed_grid(storage, scratch, fixed):
+    picture = np.full((500, 500), np.nan, np.float32)
+    corner = Transformer.from_crs("EPSG:32633", "EPSG:32632", always_xy=True).transform(500_000, 5_400_000)
+    zone = make_geobox((500, 500), origin_xy=(corner[0] - 500, corner[1] + 500), crs="EPSG:32632")
+    source = fields(5.0, 3.0)
+    reproject(
+        source, picture, src_transform=BOX.transform, src_crs="EPSG:32633", dst_transform=zone.transform,
+        dst_crs="EPSG:32632", dst_nodata=np.nan, resampling=Resampling.bilinear,
+    )  # fmt: skip
+    assert np.isfinite(picture).mean() > 0.3
+    moving = make_cube(storage, scratch, "zone", picture, zone)
+    plan, receipt = register(storage, fixed, moving)
+    assert plan.grid.crs == "EPSG:32633"
+    assert receipt.registered, receipt.explanation
+    assert receipt.applied == "warp"
+    with rasterio.open(folder_of(storage, plan) / "corrected.tif") as file:
+        assert file.crs.to_epsg() == 32633
+        corrected, mask = file.read(1).astype(float), file.read_masks(1) > 0
+    rows, cols = plan.grid.shape_yx
+    true = 1000 + 8000 * fields()[:rows, :cols] / 3
+    wrong = 1000 + 8000 * source[:rows, :cols] / 3
+    assert mask.mean() > 0.5
+    assert np.abs(corrected - true)[mask].mean() < 0.5 * np.abs(wrong - true)[mask].mean()
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "reason"),
+    [
+        ("elsewhere", other_sensor(ground(99, (EDGE, EDGE)), 5), "no-agreement"),
+        ("grey", np.full((EDGE, EDGE), 0.5, np.float32), "nothing-to-see"),
+    ],
+)
+def test_not_registered_is_a_result(storage, scratch, fixed, name, pixels, reason):
+    plan, receipt = register(storage, fixed, make_cube(storage, scratch, name, pixels))
+    assert (receipt.registered, receipt.reason, receipt.applied) == (False, reason, "none")
+    assert receipt.corrected_transform is None
+    item = item_of(storage, plan, execution_href=None)
+    assert item["properties"]["registration:reason"] == reason
+    assert {"data", "corrected"}.isdisjoint(item["assets"])
+    told = json.loads(storage.read(f"{plan.path}/transform.json"))
+    assert told["registered"] is False
+    with Image.open(io.BytesIO(storage.read(f"{plan.path}/thumbnail.png"))) as small:
+        assert small.height == 254
+
+
+def test_scenes_apart_and_scenes_of_one_pixel(storage, scratch, fixed):
+    away = make_cube(
+        storage, scratch, "away", fields(), make_geobox((EDGE, EDGE), origin_xy=(520_000.0, 5_400_000.0))
+    )
+    assert register(storage, fixed, away)[1].reason == "no-overlap"
+    dot = make_cube(storage, scratch, "dot", np.ones((1, 1), np.float32), make_geobox((1, 1)))
+    assert register(storage, fixed, dot)[1].reason == "too-small"
+
+
+def test_damaged_pixels_quarantine_the_pair(storage, scratch, fixed):
+    moving = make_cube(storage, scratch, "damaged", fields(2.0, 1.0))
+    plan = plan_registration(fixed, moving, matcher="template", settings=registration_settings())
+    (shard, *_) = (
+        path for path in Path(storage.href(f"{moving.path}/cube.zarr/0/red/c")).rglob("*") if path.is_file()
+    )
+    cut_file(shard)
+    outcome = register_pair.fn(storage.uri, plan)
+    assert outcome.quarantined is not None
+    assert "red" in outcome.quarantined
+    assert receipt_of(storage, plan) is None
+    assert not storage.exists(f"{plan.path}/transform.json")
+
+
+def test_a_scene_is_not_registered_to_itself(fixed):
+    with pytest.raises(InputError, match="itself"):
+        plan_registration(fixed, fixed, matcher="template", settings={})
+
+
+def test_items_that_do_not_describe_pixels(storage, shifted):
+    plan, _ = shifted
+    item = item_of(storage, plan, execution_href=None)
+    with pytest.raises(InputError, match="registrations"):
+        describe_scene(storage, item)
+    scene = {"id": plan.fixed.id, "collection": "scenes", "properties": {}, "assets": {}, "geometry": {}}
+    with pytest.raises(DataError, match="publish it again"):
+        describe_scene(storage, scene)
+    with pytest.raises(InputError, match="no product"):
+        describe_scene(storage, scene | {"id": "nowhere"})
+    with pytest.raises(InputError):
+        describe_scene(storage, scene | {"id": "../../etc"})
