@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from catalog import plan as cube_plans
 from catalog.items.collections import OSM, REGISTRATIONS, SCENES
@@ -36,18 +39,33 @@ class ProductOutcome:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What is done with one kind of product."""
+
+    collection: str
+    receipt: TypeAdapter[Any]
+    digest: Callable[[Any], str]
+    item: Callable[..., dict[str, Any]]
+
+
+_KINDS: dict[type[ProductPlan], _Kind] = {
+    CubePlan: _Kind(SCENES, CUBE_RECEIPT, cube_plans.plan_digest, scene_item),
+    OsmPlan: _Kind(OSM, OSM_RECEIPT, osm_plans.plan_digest, osm_item),
+    RegistrationPlan: _Kind(
+        REGISTRATIONS, REGISTRATION_RECEIPT, registration_plans.plan_digest, registration_item
+    ),
+}
+
+
 def collection_of(plan: ProductPlan) -> str:
     """Return the id of the collection that a product is published into."""
-    if isinstance(plan, RegistrationPlan):
-        return REGISTRATIONS
-    return SCENES if isinstance(plan, CubePlan) else OSM
+    return _KINDS[type(plan)].collection
 
 
 def digest_of(plan: ProductPlan) -> str:
     """Return the digest of a plan, 64 hexadecimal digits."""
-    if isinstance(plan, RegistrationPlan):
-        return registration_plans.plan_digest(plan)
-    return cube_plans.plan_digest(plan) if isinstance(plan, CubePlan) else osm_plans.plan_digest(plan)
+    return _KINDS[type(plan)].digest(plan)
 
 
 def receipt_of(storage: Storage, plan: ProductPlan) -> ProductReceipt | None:
@@ -56,11 +74,8 @@ def receipt_of(storage: Storage, plan: ProductPlan) -> ProductReceipt | None:
     Raises:
         DataError: what is stored there is no receipt.
     """
-    if isinstance(plan, CubePlan):
-        return read_receipt(storage, plan.path, CUBE_RECEIPT)
-    if isinstance(plan, RegistrationPlan):
-        return read_receipt(storage, plan.path, REGISTRATION_RECEIPT)
-    return read_receipt(storage, plan.path, OSM_RECEIPT)
+    receipt: ProductReceipt | None = read_receipt(storage, plan.path, _KINDS[type(plan)].receipt)
+    return receipt
 
 
 def item_of(storage: Storage, plan: ProductPlan, *, execution_href: str | None) -> dict[str, Any]:
@@ -75,10 +90,7 @@ def item_of(storage: Storage, plan: ProductPlan, *, execution_href: str | None) 
         InternalError: it has no receipt, so it must not be published.
     """
     receipt = receipt_of(storage, plan)
-    if isinstance(plan, CubePlan) and isinstance(receipt, CubeReceipt):
-        return scene_item(plan, receipt, root_href=storage.uri, execution_href=execution_href)
-    if isinstance(plan, OsmPlan) and isinstance(receipt, OsmReceipt):
-        return osm_item(plan, receipt, root_href=storage.uri, execution_href=execution_href)
-    if isinstance(plan, RegistrationPlan) and isinstance(receipt, RegistrationReceipt):
-        return registration_item(plan, receipt, root_href=storage.uri, execution_href=execution_href)
-    raise InternalError(f"product {plan.id} was to be published, but has no receipt")
+    if receipt is None:
+        raise InternalError(f"product {plan.id} was to be published, but has no receipt")
+    make_item = _KINDS[type(plan)].item
+    return make_item(plan, receipt, root_href=storage.uri, execution_href=execution_href)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect import flow
 
 from flows.ingest_osm import ingest_osm
 from flows.ingest_scenes import ingest_scenes
-from flows.params import MapAreaParams, OsmParams
+from flows.pairing import pair_radar, pair_with_map
+from flows.params import MapAreaParams, OsmParams, RegisterParams
+from flows.register_scenes import register_scenes
+from flows.runs import find_places
 from flows.summary import RunSummary, join_summaries
+from tasks.find_scenes import find_scenes
 
 
 @flow(name="map-area", log_prints=False)
@@ -24,15 +30,34 @@ def map_area(params: MapAreaParams) -> RunSummary:
         Counts and item ids of the run; its ``parts`` when several steps had runs of their own.
 
     Raises:
-        AppError: see ``flows.ingest_osm.ingest_osm`` and ``flows.ingest_scenes.ingest_scenes``.
+        AppError: see ``flows.ingest_osm.ingest_osm``, ``flows.ingest_scenes.ingest_scenes`` and
+            ``flows.register_scenes.register_scenes``.
     """
     parts = []
     if params.osm is not None:
         parts.append(ingest_osm(_osm_request(params, params.osm)))
     if "ingest" in params.steps:
         parts.append(ingest_scenes(params))
+    if "register" in params.steps:
+        parts.extend(_register(params, [item for part in parts for item in part.item_ids]))
     return join_summaries(parts)
 
 
 def _osm_request(params: MapAreaParams, source: str) -> OsmParams:
     return OsmParams(source=source, bbox=params.bbox, store=params.store, crs=params.crs)
+
+
+def _register(params: MapAreaParams, items: Sequence[str]) -> list[RunSummary]:
+    """Register the run's radar cubes to its optical ones, and these to the drawn map where that is asked."""
+    places = find_places(params.store)
+    token = places.settings.catalogue.token
+    scenes = find_scenes(params.store, items, catalogue=places.catalogue, token=token)
+    pairs = [*pair_radar(scenes).items()]
+    if params.register_to_map:
+        pairs += pair_with_map(scenes).items()
+    return [
+        register_scenes(
+            RegisterParams(store=params.store, fixed=fixed, moving=moving, matcher=params.matcher)
+        )
+        for fixed, moving in pairs
+    ]

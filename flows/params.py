@@ -19,11 +19,13 @@ from pydantic import (
 from catalog.grid import BoundsLonLat, check_bounds, parse_crs
 from infra.errors import InputError
 from infra.storage import check_store_uri
+from models.matchers import MATCHERS
+from models.training.registry import entry_of
 
-Step = Literal["osm", "ingest"]
-STEPS: tuple[Step, ...] = ("osm", "ingest")
+Step = Literal["osm", "ingest", "register"]
+STEPS: tuple[Step, ...] = ("osm", "ingest", "register")
 DEFAULT_STEPS: tuple[Step, ...] = ("ingest",)
-PLANNED_STEPS = ("register", "encode", "describe")
+PLANNED_STEPS = ("encode", "describe")
 """Steps whose names are reserved: the design knows them, this version does not do them yet."""
 RESAMPLINGS = ("nearest", "bilinear", "cubic", "average", "mode")
 
@@ -76,6 +78,10 @@ class MapAreaParams(BaseModel):
         min_length=1,
         description="Steps to run, in order; osm is implied by an extract",
     )
+    matcher: str = Field(default="phase", description="What finds tie points when scenes are registered")
+    register_to_map: bool = Field(
+        default=False, description="Also register the optical cubes to the drawn map of the request"
+    )
     shard_px: int = Field(default=4096, ge=256, le=16384, description="Largest shard edge, pixels")
     max_scenes: int = Field(default=10_000, ge=1, description="Refuse searches that find more")
     max_quarantined: float = Field(
@@ -102,7 +108,16 @@ class MapAreaParams(BaseModel):
     def _osm_has_a_source(self) -> Self:
         if "osm" in self.steps and self.osm is None:
             raise InputError("step 'osm' has no source; give --osm with an extract, or --osm overpass")
+        if "register" in self.steps and "ingest" not in self.steps:
+            raise InputError("step 'register' needs cubes; give --steps ingest,register")
+        if self.register_to_map and not ("register" in self.steps and self.osm):
+            raise InputError("--register-to-map needs a map; give --osm and --steps ingest,register")
         return self
+
+    @field_validator("matcher")
+    @classmethod
+    def _matcher_is_known(cls, value: str) -> str:
+        return check_matcher(value)
 
 
 class OsmParams(BaseModel):
@@ -143,6 +158,82 @@ class OsmParams(BaseModel):
         if self.source != "overpass" and self.as_of is not None:
             raise InputError("--as-of asks Overpass for older data; an extract is as old as it is")
         return self
+
+
+class RegisterParams(BaseModel):
+    """Say which published products are registered to which, and by what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: StoreUri = Field(description="Path or s3://bucket/prefix that holds the products")
+    fixed: str = Field(min_length=1, description="Id of the item that stays: a cube or a drawn map")
+    moving: tuple[str, ...] = Field(min_length=1, description="Ids of the items that are moved to it")
+    matcher: str = Field(default="phase", description="What finds the first tie points")
+    device: str = Field(default="cpu", description="Where the matcher computes: cpu, cuda or cuda:N")
+
+    @field_validator("matcher")
+    @classmethod
+    def _matcher_is_known(cls, value: str) -> str:
+        return check_matcher(value)
+
+
+class TrainParams(BaseModel):
+    """Say which model is trained, how long and where; None leaves a number to the model's own defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(description="Name of the model, e.g. mapglue-tiny")
+    store: StoreUri = Field(description="Path or s3://bucket/prefix that the trained model goes to")
+    steps: int | None = Field(default=None, ge=1, description="Updates of the weights in all")
+    minutes: float | None = Field(
+        default=None, gt=0, description="Stop at a checkpoint after that long; the training can be resumed"
+    )
+    seed: int | None = Field(default=None, ge=0, lt=1 << 63, description="Of weights and batches")
+    learning_rate: float | None = Field(default=None, gt=0, description="Highest rate")
+    batches_per_step: int | None = Field(
+        default=None, ge=1, description="Batches averaged for one update, over all processes"
+    )
+    evaluate_every: int | None = Field(
+        default=None, ge=0, description="Steps between evaluations; 0 for one at the end"
+    )
+    checkpoint_minutes: float | None = Field(default=None, ge=0, description="Between checkpoints")
+    workers: int | None = Field(default=None, ge=0, description="Processes that make batches ahead")
+    threads: int | None = Field(default=None, ge=1, description="Threads of torch on the CPU")
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    processes: int | None = Field(
+        default=None, ge=1, description="Processes that share a step; None takes the GPUs that can"
+    )
+    resume: str | None = Field(
+        default=None, description="Name of a training that was begun, to go on with its own numbers"
+    )
+
+    @field_validator("model")
+    @classmethod
+    def _model_is_known(cls, value: str) -> str:
+        entry_of(value)
+        return value
+
+    @model_validator(mode="after")
+    def _resumed_as_it_was(self) -> Self:
+        fixed = ("steps", "seed", "learning_rate", "batches_per_step", "evaluate_every")
+        given = [name for name in fixed if getattr(self, name) is not None]
+        if self.resume is not None and given:
+            raise InputError(
+                "a training is resumed with its own numbers; "
+                f"leave out --{given[0].replace('_', '-')}, or --resume"
+            )
+        return self
+
+
+def check_matcher(name: str) -> str:
+    """Return the name of a matcher that there is.
+
+    Raises:
+        InputError: there is none by that name.
+    """
+    if name not in MATCHERS:
+        raise InputError(f"there is no matcher {name!r}; choose from {', '.join(MATCHERS)}")
+    return name
 
 
 Params = TypeVar("Params", bound=BaseModel)
@@ -211,7 +302,7 @@ def _first_complaint(exc: ValidationError, model: type[BaseModel]) -> str:
         return f"parameter {place!r} is unknown; {hint}"
     if error["type"] == "missing":
         return f"parameter {place!r} is required; {model.model_fields[str(error['loc'][0])].description}"
-    if place.startswith("steps"):
+    if place.startswith("steps") and model is MapAreaParams:
         return _step_complaint(str(error["input"]))
     return f"{place} {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
 

@@ -13,13 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from prefect.runtime import flow_run
 from pydantic import BaseModel
 
 from catalog.garbage import LEASE_NAME, RUNS_FOLDER
-from flows.summary import RunSummary
 from infra.digests import canonical_json
 from infra.errors import AppError
 from infra.logging import configure_logging
@@ -29,6 +28,7 @@ from tasks.write_report import DASK_REPORT_NAME
 
 logger = logging.getLogger(__name__)
 
+Summary = TypeVar("Summary", bound=BaseModel)
 _FOREIGN_LINK = re.compile(rb'<link [^>]*href="https?://[^>]*>\s*')
 
 
@@ -94,7 +94,7 @@ class RunFolder:
         """Forget the run: it was refused before anything was written."""
         self.storage.delete_folder(self.folder)
 
-    def finish(self, summary: RunSummary) -> RunSummary:
+    def finish(self, summary: Summary) -> Summary:
         """Keep the summary and return it."""
         text = json.dumps(summary.model_dump(mode="json"), indent=2)
         self.storage.write(self._path("summary.json"), text.encode())

@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from catalog.osm.plan import OsmReceipt
+from catalog.registrations.plan import RegistrationPlan, RegistrationReceipt
 
 
 class Quarantine(BaseModel):
@@ -46,6 +47,39 @@ class FeatureCounts(BaseModel):
         )
 
 
+class Registered(BaseModel):
+    """Say what became of one pair of products."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    fixed: str
+    moving: str
+    registered: bool
+    reason: str | None
+    """Why not, a code of ``models.registration.reasons``."""
+    explanation: str
+    """The verdict in a sentence."""
+    model: str | None
+    applied: str
+    figures: dict[str, float | None]
+
+    @classmethod
+    def of(cls, plan: RegistrationPlan, receipt: RegistrationReceipt) -> Self:
+        """Say what a receipt says."""
+        return cls(
+            id=plan.id,
+            fixed=plan.fixed.id,
+            moving=plan.moving.id,
+            registered=receipt.registered,
+            reason=receipt.reason,
+            explanation=receipt.explanation,
+            model=receipt.model,
+            applied=receipt.applied,
+            figures=receipt.figures,
+        )
+
+
 class RunSummary(BaseModel):
     """Count what a run planned and did; the one object that ``--json`` prints."""
 
@@ -79,6 +113,8 @@ class RunSummary(BaseModel):
     """What one product of the run is called."""
     features: FeatureCounts | None = None
     """What became of the map elements; None where no map was ingested."""
+    registrations: tuple[Registered, ...] = ()
+    """What became of the pairs that were to be registered."""
     parts: tuple[RunSummary, ...] = ()
     """Summaries of the runs that this one is made of, in order; empty for a single run."""
 
@@ -111,6 +147,7 @@ def join_summaries(parts: Sequence[RunSummary]) -> RunSummary:
             "item_ids": tuple(sorted(item for part in parts for item in part.item_ids)),
             "product": "product",
             "features": next((part.features for part in parts if part.features), None),
+            "registrations": tuple(entry for part in parts for entry in part.registrations),
             "parts": tuple(parts),
         }
     )

@@ -105,6 +105,11 @@ def print_summary(summary: RunSummary) -> None:
             f"{counts.quarantined} quarantined",
             soft_wrap=True,
         )
+    for pair in summary.registrations:
+        verdict = f"registered to {pair.fixed}" if pair.registered else f"not registered ({pair.reason})"
+        console.print(
+            f"  {pair.moving}: {verdict}. {pair.explanation}", markup=False, highlight=False, soft_wrap=True
+        )
     if not summary.planned:
         console.print("no scene matches; widen --bbox or --datetime, or look with 'terraloom plan'")
     for entry in summary.quarantine:

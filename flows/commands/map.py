@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 EXIT_QUARANTINED = 3
 Params = TypeVar("Params")
+Summary = TypeVar("Summary")
 
 Source = Annotated[
     str, typer.Option(help="Preset (earth-search, planetary-computer), STAC API URL or catalogue path")
@@ -42,6 +44,10 @@ Resampling = Annotated[str, typer.Option(help="Resampling of data bands")]
 Mask = Annotated[str, typer.Option(help="none, or clouds: cloud, shadow and fill classes become nodata")]
 Osm = Annotated[
     str | None, typer.Option(help="Also publish OpenStreetMap data of the area: an extract, or overpass")
+]
+Matcher = Annotated[str, typer.Option(help="What finds tie points when scenes are registered")]
+RegisterToMap = Annotated[
+    bool, typer.Option("--register-to-map", help="Also register optical cubes to the drawn map")
 ]
 Steps = Annotated[str, typer.Option(help="Steps to run, comma-separated")]
 MaxQuarantined = Annotated[float, typer.Option(help="Share of cubes that may fail before the exit code is 3")]
@@ -64,6 +70,8 @@ def map_command(  # noqa: PLR0913 - the options are the command's contract
     mask: Mask = "none",
     osm: Osm = None,
     steps: Steps = "ingest",
+    matcher: Matcher = "phase",
+    register_to_map: RegisterToMap = False,
     max_quarantined: MaxQuarantined = 0.0,
     broken_assets: BrokenAssets = "refuse",
     dry_run: DryRun = False,
@@ -141,20 +149,34 @@ def run_flow(
         as_json: Print one JSON object.
         max_quarantined: Share of the products that may be in quarantine before the exit code is 3.
     """
-    from flows.prefect_server import prefect_api
     from flows.terminal import watching_progress
+
+    summary = call_flow(flow, params, watching=watching_progress(quiet=as_json))
+    show(summary, as_json=as_json)
+    return EXIT_QUARANTINED if summary.quarantined_share > max_quarantined else 0
+
+
+def call_flow(
+    flow: Callable[[Params], Summary], params: Params, *, watching: AbstractContextManager[None]
+) -> Summary:
+    """Run a flow against a Prefect API, the one that settings name or one for as long as it lasts.
+
+    Args:
+        flow: What to run.
+        params: The request.
+        watching: Shows progress meanwhile.
+    """
+    from flows.prefect_server import prefect_api
     from infra.logging import configure_logging
 
     settings = load_settings(os.environ)
     configure_logging(settings.log_level)
     home = data_home(os.environ) / "prefect"
     named = settings.prefect_api_url or os.environ.get("PREFECT_API_URL")
-    with prefect_api(named, home=home) as server, watching_progress(quiet=as_json):
+    with prefect_api(named, home=home) as server, watching:
         if server is not None:
             server.wait_ready()
-        summary = flow(params)
-    show(summary, as_json=as_json)
-    return EXIT_QUARANTINED if summary.quarantined_share > max_quarantined else 0
+        return flow(params)
 
 
 def show(summary: RunSummary, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Hold the commands that look at a store and keep it tidy: items, export, gc."""
+"""Hold the commands that look at a store and keep it tidy: items, gc."""
 
 from __future__ import annotations
 
@@ -43,23 +43,6 @@ def items(
     )
     for item in open_catalogue(uri, token=token).search(query):
         sys.stdout.write(json.dumps(item) + "\n")
-    return 0
-
-
-def export(
-    item: Annotated[str, typer.Argument(help="Id of a published scene")],
-    cog: Annotated[Path, typer.Option(help="Folder that the GeoTIFFs go to")],
-    store: Store = None,
-) -> int:
-    """Write a cube's bands as cloud-optimised GeoTIFFs, full resolution, one file for each band.
-
-    Example: terraloom export sentinel-2-l2a-20240601-0123456789ab --store ./store --cog ./out
-    """
-    from catalog.cubes.export import export_cogs
-
-    settings = load_settings(os.environ)
-    for path in export_cogs(open_storage(store or settings.store), item, cog):
-        sys.stdout.write(f"{path}\n")
     return 0
 
 
