@@ -15,7 +15,7 @@ help:
 	@echo "make test   lint, types, contracts and the default test suite"
 	@echo "make services  the tests that need PostgreSQL with PostGIS, Node or Chromium"
 	@echo "make chaos  kill -9 at 20 seeded moments, and a minute of load (about 15 minutes)"
-	@echo "make bench  ingest beside plain rasterio, odc-stac and stackstac; the catalogue beside pgSTAC"
+	@echo "make bench  ingest beside plain rasterio, odc-stac and stackstac; the catalogue beside pgSTAC; graphs; registration"
 	@echo "make clean  remove the virtual environment"
 
 # The stamp holds the lock's and the package's digest: the environment is rebuilt only when they change.
@@ -50,6 +50,7 @@ bench: install
 	$(BIN)/python -m tests.bench.ingest $(ARGS)
 	$(BIN)/python -m tests.bench.catalogue --pgstac
 	$(BIN)/python -m tests.bench.osm_graph
+	$(BIN)/python -m tests.bench.registration --matcher template
 
 clean:
 	rm -rf $(VENV)
