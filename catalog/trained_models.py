@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,9 @@ def keep_plan(plan: TrainingPlan, folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / PLAN_NAME).write_bytes(canonical_json(TRAINING_PLAN.dump_python(plan, mode="json")))
+        part = folder / f".{PLAN_NAME}.{os.getpid()}.part"
+        part.write_bytes(canonical_json(TRAINING_PLAN.dump_python(plan, mode="json")))
+        part.replace(folder / PLAN_NAME)
     except OSError as exc:
         raise translate_os_error(exc, str(folder)) from exc
 

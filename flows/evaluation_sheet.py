@@ -206,8 +206,9 @@ def _show(image: NDArray[Any], valid: NDArray[np.bool_]) -> Pixels:
     grey = prepare_image(image, valid)
     shown = np.repeat(grey.grey[..., None], 3, axis=2)
     if image.ndim == 3 and image.shape[2] == 3 and not grey.flat:
-        low, high = np.percentile(image[grey.valid], (0.5, 99.5))
-        shown = np.clip((np.nan_to_num(image) - low) / max(high - low, 1e-6), 0, 1)
+        colours = np.where(grey.valid[..., None], image, 0).astype(np.float64)
+        low, high = np.percentile(colours[grey.valid], (0.5, 99.5))
+        shown = np.clip((colours - low) / max(high - low, 1e-6), 0, 1)
     return np.where(grey.valid[..., None], shown * 255, 0).round().astype(np.uint8)
 
 

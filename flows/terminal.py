@@ -84,7 +84,7 @@ def print_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
     for name in rows[0] if rows else ():
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(value)) for value in row.values()))  # as text: no markup in foreign ids
+        table.add_row(*(Text(_tame(str(value))) for value in row.values()))  # no markup in foreign ids
     Console().print(table)
 
 
@@ -107,22 +107,24 @@ def print_summary(summary: RunSummary) -> None:
         )
     for pair in summary.registrations:
         verdict = f"registered to {pair.fixed}" if pair.registered else f"not registered ({pair.reason})"
-        console.print(
-            f"  {pair.moving}: {verdict}. {pair.explanation}", markup=False, highlight=False, soft_wrap=True
-        )
+        _print_plain(console, f"  {pair.moving}: {verdict}. {pair.explanation}")
     if not summary.planned:
         console.print("no scene matches; widen --bbox or --datetime, or look with 'terraloom plan'")
     for entry in summary.quarantine:
-        console.print(
-            f"  quarantined {entry.id}: {entry.reason}", markup=False, highlight=False, soft_wrap=True
-        )
-    # Paths hold anything: rich would read brackets as its markup.
-    console.print(f"store      {summary.store}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"catalogue  {summary.catalogue}", markup=False, highlight=False, soft_wrap=True)
+        _print_plain(console, f"  quarantined {entry.id}: {entry.reason}")
+    _print_plain(console, f"store      {summary.store}")
+    _print_plain(console, f"catalogue  {summary.catalogue}")
     console.print(Text("report     ").append_text(_link_report(summary.report)), soft_wrap=True)
-    console.print(
-        f"look       terraloom serve --store {summary.store}", markup=False, highlight=False, soft_wrap=True
-    )
+    _print_plain(console, f"look       terraloom serve --store {summary.store}")
+
+
+def _print_plain(console: Console, line: str) -> None:
+    """Print foreign text: rich would read its brackets as markup, the terminal its escape sequences."""
+    console.print(_tame(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def _tame(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _link_report(report: str | None) -> Text:
@@ -130,4 +132,4 @@ def _link_report(report: str | None) -> Text:
     if report is None:
         return Text("none: it could not be written; the run's log says why")
     link = Path(report).as_uri() if Path(report).is_absolute() else None
-    return Text(report, Style(link=link))
+    return Text(_tame(report), Style(link=link))

@@ -47,8 +47,11 @@ def register_pair(store_uri: str, plan: RegistrationPlan, *, device: str = "cpu"
         fixed, moving = (read_scene(storage, scene, plan.grid) for scene in (plan.fixed, plan.moving))
     except (DataError, NotFoundError) as exc:
         return ProductOutcome(id=plan.id, quarantined=exc.message)
-    registration = _register(plan, fixed.values, moving.values, device)
-    receipt = write_registration(storage, plan, _to_outcome(registration), fixed, moving)
+    outcome = _to_outcome(_register(plan, fixed.values, moving.values, device))
+    try:
+        receipt = write_registration(storage, plan, outcome, fixed, moving)
+    except DataError as exc:  # of a variable that was not compared, but is resampled
+        return ProductOutcome(id=plan.id, quarantined=exc.message)
     return ProductOutcome(
         id=plan.id,
         tiles_read=2,

@@ -6,6 +6,7 @@ whose names are digits.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -17,20 +18,35 @@ from infra.errors import DataError
 
 
 def find_map_data(folder: Path) -> tuple[PairSource, ...]:
-    """Find all pairs below a folder; a pair's id is ``<site>/<number>/<name>``, its class the number.
+    """Find all pairs below a folder; a pair's class is the number.
+
+    A pair's id is ``<site>/<number>/<name>``; where several sites have that name, the path of its site
+    comes instead.
 
     Raises:
         DataError: an image has no partner of its name on the other side, or two.
     """
     sides = sorted(path for path in folder.rglob("L") if path.is_dir() and _is_set(path.parent))
-    return tuple(source for left in sides for source in _pair_up(left))
+    names = Counter(_set_name(left) for left in sides)
+    return tuple(
+        source
+        for left in sides
+        for source in _pair_up(
+            left,
+            _set_name(left) if names[_set_name(left)] == 1 else left.parent.relative_to(folder).as_posix(),
+        )
+    )
+
+
+def _set_name(left: Path) -> str:
+    return f"{left.parent.parent.name}/{left.parent.name}"
 
 
 def _is_set(folder: Path) -> bool:
     return folder.name in {"1", "2", "3"} and folder.parent.name.isdecimal()
 
 
-def _pair_up(left: Path) -> list[PairSource]:
+def _pair_up(left: Path, prefix: str) -> list[PairSource]:
     right = left.with_name("R")
     moving, fixed = _images(left), _images(right)
     alone = sorted(moving.keys() ^ fixed.keys())
@@ -39,11 +55,11 @@ def _pair_up(left: Path) -> list[PairSource]:
             f"{left.parent} has the image {alone[0]!r} on one side only ({len(alone)} such in all); "
             "expected the same names in L and R."
         )
-    number, site = left.parent.name, left.parent.parent.name
+    number = left.parent.name
     return [
         PairSource(name, number, partial(_read, name, number, fixed[stem], moving[stem]))
         for stem in sorted(moving)
-        for name in [f"{site}/{number}/{stem}"]
+        for name in [f"{prefix}/{stem}"]
     ]
 
 

@@ -129,10 +129,14 @@ def _refuse_constant(word: str) -> None:
 def _image(path: Path, named: object, name: str, folder: Path) -> Path:
     if not isinstance(named, str) or not named or "\0" in named:
         raise DataError(f"{path} names no image as {name!r} but {_short(named)}; expected a file's name.")
-    image = (path.parent / named).resolve()
+    try:
+        image = (path.parent / named).resolve()
+        there = image.is_file()
+    except (OSError, ValueError, RuntimeError) as exc:  # too long, no UTF-8, a link to itself
+        raise DataError(f"{path} names the image {_short(named)}, which is no file's name: {exc}.") from exc
     if not image.is_relative_to(folder.resolve()):
         raise DataError(f"{path} names the image {named!r}, which lies outside {folder}; put it inside.")
-    if not image.is_file():
+    if not there:
         raise DataError(f"{path} names the image {named!r}, which is absent; it is looked for at {image}.")
     return image
 

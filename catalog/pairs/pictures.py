@@ -79,16 +79,17 @@ def _read_raster(path: Path) -> Picture:
     from rasterio.enums import ColorInterp
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+    # Only GeoTIFF, and nothing that lies beside it (.msk, .ovr, .aux.xml): a file of another format under
+    # such a name could point GDAL at other files.
+    alone = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_PAM_ENABLED="NO")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), alone:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            # Only GeoTIFF: a file of another format under this name could point GDAL at other files.
-            file = rasterio.open(path, driver="GTiff")
-        with file:
-            _check_size(path, file.width, file.height, file.count)
-            valid = file.dataset_mask() > 0
-            colours = [band for band in file.indexes if file.colorinterp[band - 1] != ColorInterp.alpha]
-            pixels = np.moveaxis(file.read(colours or None), 0, 2)
+            with rasterio.open(path, driver="GTiff") as file:
+                _check_size(path, file.width, file.height, file.count)
+                valid = file.dataset_mask() > 0
+                colours = [band for band in file.indexes if file.colorinterp[band - 1] != ColorInterp.alpha]
+                pixels = np.moveaxis(file.read(colours or None), 0, 2)
     except (RasterioError, OSError, ValueError) as exc:
         raise DataError(f"{path} cannot be read as a GeoTIFF: {exc}.") from exc
     return Picture(pixels[..., 0] if pixels.shape[2] == 1 else pixels, None if valid.all() else valid)

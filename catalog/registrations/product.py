@@ -42,7 +42,7 @@ CORRECTED_NAME = "corrected.tif"
 CHECKERBOARD_NAME = "checkerboard.png"
 THUMBNAIL_NAME = "thumbnail.png"
 _WRITERS = ("numpy", "opencv-python-headless", "pillow", "pyarrow", "rasterio", "torch", "zarr")
-_DECIMALS = 9
+_DIGITS = 13  # world coordinates are large: a homography's last row needs all of them
 _FIGURE_DECIMALS = 4
 
 
@@ -187,15 +187,19 @@ def _name_scenes(plan: RegistrationPlan) -> dict[str, Any]:
 
 
 def _spell_matrix(matrix: NDArray[np.float64]) -> NineNumbers:
-    a, b, c, d, e, f, g, h, i = (round(float(value), _DECIMALS) for value in matrix.ravel())
+    a, b, c, d, e, f, g, h, i = map(_to_digits, matrix.ravel().tolist())
     return a, b, c, d, e, f, g, h, i
 
 
 def _spell_transform(plan: RegistrationPlan, correction: NDArray[np.float64] | None) -> SixNumbers | None:
     if correction is None:
         return None
-    a, b, c, d, e, f = (round(v, _DECIMALS) for v in correct_transform(correction, plan.moving.grid))
+    a, b, c, d, e, f = map(_to_digits, correct_transform(correction, plan.moving.grid))
     return a, b, c, d, e, f
+
+
+def _to_digits(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
 
 
 def _round(value: float) -> float | None:

@@ -80,12 +80,16 @@ def open_pixels(storage: Storage, scene: SceneFacts) -> zarr.Group:
     """Open a cube's full resolution for reading.
 
     Raises:
-        DataError: its metadata are damaged or missing.
+        DataError: its metadata are damaged or missing, or say another size than its item.
     """
     path = f"{scene.path}/{CUBE_FOLDER}/0"
     with _damage_told(storage.href(path)):
         store = open_zarr_objects(storage, path)
-        return zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=False)
+        group = zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=False)
+        for band in scene.bands:
+            if getattr(group[band.name], "shape", None) != scene.grid.shape_yx:
+                raise ValueError(f"{band.name} is not of {scene.grid.shape_yx} pixels, as its item says")
+        return group
 
 
 def read_stored(group: zarr.Group, name: str, window: tuple[slice, slice]) -> Pixels:

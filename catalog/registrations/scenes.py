@@ -9,11 +9,13 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from catalog.cubes.layout import CUBE_FOLDER
 from catalog.cubes.receipts import PRODUCTS_FOLDER as CUBES
 from catalog.osm.plan import PRODUCTS_FOLDER as MAPS
 from catalog.pictures.previews import choose_rgb
+from catalog.readers.protocol import fill_value
 from catalog.receipts import RECEIPT_NAME
 from catalog.records import Band, Grid
 from catalog.registrations.plan import SceneFacts
@@ -49,7 +51,7 @@ def describe_scene(storage: Storage, item: Item) -> SceneFacts:
         raise InputError(f"{storage.uri} holds no product {name}; register items of one store")
     try:
         return _describe(item, path, _read_digest(storage, path))
-    except (KeyError, TypeError, ValueError, OverflowError) as exc:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, CRSError) as exc:
         raise DataError(f"item {name} does not describe its pixels ({exc!r:.100}); publish it again") from exc
 
 
@@ -87,8 +89,10 @@ def _read_grid(fields: Item) -> Grid:
         raise ValueError(f"no grid of {cols} × {rows} pixels")
     if not all(map(math.isfinite, (a, b, c, d, e, f))):
         raise ValueError("a transform that is not finite")
+    code = fields.get("proj:code")
+    crs = CRS.from_user_input(code or fields["proj:wkt2"])
     return Grid(
-        crs=fields.get("proj:code") or CRS.from_user_input(fields["proj:wkt2"]).to_wkt("WKT2_2019"),
+        crs=code or crs.to_wkt("WKT2_2019"),
         transform=(a, b, c, d, e, f),
         shape_yx=(rows, cols),
         shard_px=_SHARD_PX,
@@ -98,7 +102,7 @@ def _read_grid(fields: Item) -> Grid:
 
 def _read_band(stated: Item) -> Band:
     name = str(stated["name"])
-    return Band(
+    band = Band(
         name=name,
         asset=CUBE_FOLDER,
         href="",
@@ -110,6 +114,8 @@ def _read_band(stated: Item) -> Band:
         common_name=stated.get("eo:common_name"),
         quality=rule_for_band(name) is not None,
     )
+    fill_value(band)  # refuses a data type that there is not, and a nodata that it cannot hold
+    return band
 
 
 def _read_time(properties: Item) -> dt.datetime:

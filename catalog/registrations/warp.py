@@ -78,9 +78,9 @@ def write_corrected(
         "transform": Affine(*grid.transform),
         "tiled": True,
     }
-    nodata = {fill_value(band) for band in scene.bands}
+    nodata = {str(fill): fill for fill in map(fill_value, scene.bands)}  # as text: NaN is not NaN
     with rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_NUM_THREADS="1"), MemoryFile() as memory:
-        with memory.open(**profile, nodata=nodata.pop() if len(nodata) == 1 else None) as file:
+        with memory.open(**profile, nodata=min(nodata.values()) if len(nodata) == 1 else None) as file:
             file.scales = tuple(band.scale for band in scene.bands)
             file.offsets = tuple(band.offset for band in scene.bands)
             for index, band in enumerate(scene.bands, start=1):

@@ -81,8 +81,6 @@ def matching(  # noqa: PLR0913 - the options are the command's contract
         evaluate_pairs(_read_all(sources, one.name, quiet=as_json), one, protocol)
         for one in _build(names, device, weights)
     ]
-    for path, evaluation in zip(sheets, evaluations, strict=False):
-        _draw_sheet(path, sources, evaluation)
     figures = [summarise(evaluation) for evaluation in evaluations]
     rules = protocol.describe() | {"device": device, "weights_sha256": weights and sha256_of_file(weights)}
     told = {"protocol": rules, "pairs": len(sources), "matchers": figures}
@@ -90,6 +88,9 @@ def matching(  # noqa: PLR0913 - the options are the command's contract
         sys.stdout.write(json.dumps(told) + "\n")
     else:
         _print_table(told)
+    # After the figures: they took long, and a sheet that cannot be written must not take them along.
+    for path, evaluation in zip(sheets, evaluations, strict=False):
+        _draw_sheet(path, sources, evaluation)
     return 0
 
 

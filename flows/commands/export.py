@@ -59,6 +59,8 @@ def _export_model(name: str, weights: Path | None, to: Path) -> int:
 
     if not to.parent.is_dir():
         raise InputError(f"{to.parent} is no folder; make it, or give another --to")
+    if to.is_dir():
+        raise InputError(f"{to} is a folder; give the name of a file in it as --to")
     export_mapglue(_preset_of(name, weights), to, weights)
     sys.stdout.write(f"{to}\n")
     return 0

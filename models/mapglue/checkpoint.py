@@ -6,6 +6,7 @@ Files are safetensors, or pickles read by torch with ``weights_only=True``, whic
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,11 @@ from infra.errors import DataError, InputError, NotFoundError
 _MAX_BYTES = 512 * 1024 * 1024
 _NESTS = ("state_dict", "model", "model_state_dict", "weights")
 _SUPERPOINT = re.compile(r"^conv(?:[1-4][ab]|[PD][ab])\.(?:weight|bias)$")
+_UNREADABLE = (
+    SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError,
+    AssertionError, AttributeError, TypeError, struct.error,
+)  # fmt: skip
+"""What the readers raise on broken files: torch's own checks are assertions and plain look-ups."""
 _PREFIXES = ("module.", "matcher.", "net.")
 
 
@@ -54,7 +60,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except _UNREADABLE as error:
         raise DataError(
             f"{path} holds no weights that can be read ({type(error).__name__}); expected safetensors, or a "
             "torch file of nothing but tensors."
@@ -164,10 +170,12 @@ def _take(
             skipped[name] = "no such parameter"
         elif own[name].shape != value.shape:
             skipped[name] = f"shape {tuple(value.shape)}, expected {tuple(own[name].shape)}"
-        elif not value.isfinite().all():
+        elif value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_complex():
+            skipped[name] = "no plain tensor of real numbers"
+        elif not (own_value := value.to(own[name].dtype)).isfinite().all():
             skipped[name] = "not finite"
         else:
-            taken[name] = value.to(own[name].dtype)
+            taken[name] = own_value
     module.load_state_dict(taken, strict=False)
     return LoadReport(tuple(sorted(taken)), skipped, tuple(sorted(own.keys() - taken.keys())))
 

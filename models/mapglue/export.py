@@ -38,13 +38,15 @@ class PublishedCall(nn.Module):
         grey0, valid0 = stretch_grey(image0)
         grey1, valid1 = stretch_grey(image1)
         shortest = min(min(grey0.shape[0], grey0.shape[1]), min(grey1.shape[0], grey1.shape[1]))
-        if shortest < 32 or bool(grey0.max() == grey0.min()) or bool(grey1.max() == grey1.min()):
+        count = int(num_keypoints)
+        flat = bool(grey0.max() == grey0.min()) or bool(grey1.max() == grey1.min())
+        if count < 1 or shortest < 32 or flat:
             return torch.zeros((0, 4), device=image0.device)
         sides = [grey0.shape[0], grey0.shape[1], grey1.shape[0], grey1.shape[1]]
         factor = fit_factor(sides, self.max_side)
         fixed = shrink(make_picture(grey0, valid0), factor)
         moving = shrink(make_picture(grey1, valid1), factor)
-        found: Tensor = self.network(fixed, moving, int(num_keypoints), factor)
+        found: Tensor = self.network(fixed, moving, count, factor)
         return found[:, :4]
 
 
@@ -82,14 +84,19 @@ def export_torchscript(network: PairNetwork, path: Path) -> None:
 
     Args:
         network: with its weights.
-        path: of the file; one that is there is replaced.
+        path: of the file; one that is there is replaced, and stays as it is if this fails.
     """
     with warnings.catch_warnings():
         # The published interface is TorchScript; what torch would have instead has no such call.
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated")
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\.jit")
         scripted = torch.jit.script(PublishedCall(network).eval())
-        torch.jit.save(scripted, str(path))
+        part = path.with_name(f".{path.name}.part")
+        try:
+            torch.jit.save(scripted, str(part))
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def export_mapglue(preset: str, path: Path, weights: Path | None = None) -> None:

@@ -130,8 +130,10 @@ def shrink_image(
     import cv2
 
     size = max(round(width * part), 1), max(round(height * part), 1)
-    bands = np.atleast_3d(image).astype(np.float32)
-    valid = valid & np.isfinite(bands).all(axis=2)
+    bands = np.atleast_3d(_as_floats(image))
+    finite = np.isfinite(bands)
+    used = (finite & valid[..., None]).any(axis=(0, 1))  # one without any value stays NaN and spoils nothing
+    valid = valid & finite[..., used].all(axis=2)
     clean = np.where(valid[..., None], bands, np.float32(0))
     shrunk = np.stack(
         [cv2.resize(clean[..., i], size, interpolation=cv2.INTER_AREA) for i in range(clean.shape[2])], axis=2
@@ -145,9 +147,14 @@ def shrink_image(
     return (shrunk[..., 0] if image.ndim == 2 else shrunk), weight >= _WHOLE, new_from_old
 
 
+def _as_floats(image: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which is nodata
+        return image.astype(np.float32)
+
+
 def _warp_onto_itself(
     image: NDArray[Any], valid: NDArray[np.bool_], warped_from_image: Transform
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    warped, inside = warp_image(image.astype(np.float32), warped_from_image, valid.shape)
+    warped, inside = warp_image(_as_floats(image), warped_from_image, valid.shape)
     known, _ = warp_image(valid.astype(np.float32), warped_from_image, valid.shape)
     return warped, inside & (known >= _WHOLE)

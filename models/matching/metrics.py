@@ -44,7 +44,7 @@ def measure_landmark_error(
         moving_xy: (n, 2) the same places in the moving image.
 
     Returns:
-        Infinite for a failure.
+        Infinite for a failure, or where a place is at infinity.
 
     Raises:
         InputError: no landmarks, or not as many in one image as in the other.
@@ -56,8 +56,10 @@ def measure_landmark_error(
         )
     if estimated is None:
         return math.inf
-    off = np.linalg.norm(apply_transform(estimated, moving_xy) - fixed_xy, axis=1)
-    return float(off.mean())
+    mapped = apply_transform(estimated, moving_xy)
+    if not (np.isfinite(mapped).all() and np.isfinite(fixed_xy).all()):
+        return math.inf  # two infinite places are no distance apart that could be told
+    return float(np.linalg.norm(mapped - fixed_xy, axis=1).mean())
 
 
 def area_under_curve(errors: Sequence[float], limit: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from models.phase_match.refine import Refined, refine, resample_energy
 from models.phase_match.search import find_poses
 
 _SMALLEST_PX = 32
+_LOCK = threading.Lock()
+_BEFORE: list[int] = []
+"""For each match that runs: how many threads there were before the first of them."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +49,17 @@ def _one_thread() -> Iterator[None]:
     """Compute on one core meanwhile.
 
     The steps are many and short. Threads that wait for one another at each of them take ten times longer
-    as soon as another process has one of the cores.
+    as soon as another process has one of the cores. A new thread of Python begins with
+    the number that was set last anywhere: where matches overlap, each puts back what the first one found.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    with _LOCK:
+        _BEFORE.append(_BEFORE[0] if _BEFORE else torch.get_num_threads())
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _LOCK:
+            torch.set_num_threads(_BEFORE.pop())
 
 
 class PhaseMatcher:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.registration.fits import KINDS, MIN_POINTS, Fit, Kind, PlaneFit, fit_robustly
+from models.registration.fits import KINDS, MIN_POINTS, Fit, Kind, PlaneFit, fit_robustly, spans_plane
 from models.registration.tie_points import TiePoints
 
 _BLOCKS = 4  # along each axis
@@ -39,7 +39,8 @@ def choose_fit(
 
     The scene is cut into 4 × 4 blocks, which are left out a quarter at a time. A kind takes the place of a
     simpler one only where it lowers the residual of what was left out by more than two standard errors of
-    the difference between blocks, and those that bend by a good share of it besides.
+    the difference between blocks, and those that bend by a good share of it besides. Points along a line
+    support the simplest kind only.
 
     Args:
         points: tie points that agree with their neighbours, two at least; see ``find_agreeing``.
@@ -51,7 +52,8 @@ def choose_fit(
     blocks = _cut_blocks(points.fixed_xy)
     losses: dict[Kind, NDArray[np.float64]] = {}
     chosen: Kind = kinds[0]
-    for kind in (kind for kind in kinds if kind == kinds[0] or len(points) / overlap >= MIN_POINTS[kind]):
+    count = len(points) / overlap if spans_plane(points.moving_xy, scale_px) else 0
+    for kind in (kind for kind in kinds if kind == kinds[0] or count >= MIN_POINTS[kind]):
         losses[kind] = _leave_out(points, kind, blocks, scale_px, start)
         if kind != chosen and _is_better(losses[kind], losses[chosen], blocks, _LEAST_GAIN[kind]):
             chosen = kind

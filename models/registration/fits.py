@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, get_args
 
@@ -21,6 +22,7 @@ _PLATE_ROUNDS = 8  # each solves as many equations as there are points
 _SETTLED = 3e-3
 _INVERSE_PX = 1e-4
 _STIFFNESS = 0.02
+_LEAST_WIDTH = 5.0  # of points across their longest direction, in scales
 
 
 class Fit(Protocol):
@@ -92,7 +94,8 @@ def fit_robustly(kind: Kind, moving_xy: Points, fixed_xy: Points, *, scale_px: f
         start: a transform near the one looked for.
 
     Returns:
-        The fit; ``start`` where too few points are near it.
+        The fit; ``start`` where too few points are near it, or where they lie along a line and do not say
+        what happens beside it.
     """
     fit, weights = start, np.zeros(len(moving_xy))
     for turn in range(_PLATE_ROUNDS if kind == "thin-plate" else _ROUNDS):
@@ -106,8 +109,19 @@ def fit_robustly(kind: Kind, moving_xy: Points, fixed_xy: Points, *, scale_px: f
             return fit
         weights = updated
         near = weights > 0
+        if kind != "translation" and not spans_plane(moving_xy[near], scale_px):
+            return fit
         fit = fit_weighted(kind, moving_xy[near], fixed_xy[near], weights[near])
     return fit
+
+
+def spans_plane(xy: Points, scale_px: float) -> bool:
+    """Say whether points (n, 2), one at least, lie broadly enough for more than a shift.
+
+    Of points along a line, an affine fit would put all that is beside the line onto it.
+    """
+    across = float(np.linalg.svd(xy - xy.mean(axis=0), compute_uv=False)[-1]) / math.sqrt(len(xy))
+    return across >= _LEAST_WIDTH * scale_px
 
 
 def invert_at(fit: Fit, fixed_xy: Points) -> Points:

@@ -129,7 +129,7 @@ def read_checkpoint(path: Path) -> tuple[Tensors, Marks]:
         with safe_open(str(path), framework="pt") as file:
             marks = Marks(**json.loads((file.metadata() or {})[_MARKS]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as exc:
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError) as exc:
         raise DataError(f"{path} is not a readable checkpoint ({exc}); delete it and resume") from exc
     if marks.format != FORMAT:
         raise DataError(f"{path} is a checkpoint of format {marks.format}, expected {FORMAT}; delete it")
@@ -208,7 +208,7 @@ def trained_name(path: Path) -> str | None:
     try:
         with safe_open(str(path), framework="pt") as file:
             said = json.loads((file.metadata() or {})[_FACTS])["name"]
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError):
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError):
         return None  # others' weights, which their reader will judge
     return said if isinstance(said, str) else None
 

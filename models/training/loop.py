@@ -128,6 +128,8 @@ def check_shares(config: TrainingConfig, processes: int) -> None:
     Raises:
         InputError: they cannot.
     """
+    if processes < 1:
+        raise InputError(f"{processes} processes cannot train; give --processes 1 or more")
     if config.batches_per_step % processes:
         raise InputError(
             f"{config.batches_per_step} batches a step cannot be shared by {processes} processes; "
@@ -175,6 +177,8 @@ def _resume(learner: Learner, folder: Path, identity: str) -> Marks:
         restore_module(learner.module, tensors)
         restore_optimiser(learner.optimiser, tensors)
         marks = dataclasses.replace(standing, setting=setting)
+    elif learner.team.leads:
+        (folder / BEST_NAME).unlink(missing_ok=True)  # of a training that never came to a checkpoint
     if learner.team.leads:
         cut_history(folder, marks.step)
     learner.join_team()

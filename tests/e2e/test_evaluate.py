@@ -86,6 +86,15 @@ def test_a_file_may_have_any_name(tmp_path):
     assert run(["evaluate", "matching", "--pairs", str(tmp_path), *words]) == 0
 
 
+def test_a_sheet_that_cannot_be_written_leaves_the_figures(pairs, tmp_path, capsys):
+    (tmp_path / "a.png").mkdir()
+    words = ["--matcher", "identity", "--sheet", str(tmp_path / "a.png"), "--json"]
+    assert run(["evaluate", "matching", "--pairs", str(pairs), *words]) == 2
+    said = capsys.readouterr()
+    assert json.loads(said.out)["pairs"] == 3
+    assert "a.png cannot be written" in said.err
+
+
 def test_several_matchers_have_a_sheet_each(pairs, tmp_path):
     words = ["--matcher", "sift", "--matcher", "identity", "--sheet", str(tmp_path / "a.png"), "--json"]
     assert run(["evaluate", "matching", "--pairs", str(pairs), *words]) == 0

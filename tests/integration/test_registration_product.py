@@ -23,9 +23,13 @@ from catalog.products import item_of, receipt_of
 from catalog.receipts import read_receipt
 from catalog.records import CUBE_RECEIPT, CubePlan
 from catalog.registrations.plan import RegistrationPlan, SceneFacts, plan_registration
+from catalog.registrations.product import Outcome, write_registration
+from catalog.registrations.reading import read_scene
 from catalog.registrations.scenes import describe_scene
+from catalog.registrations.tie_points import FoundPoints
 from infra.errors import DataError, InputError
 from infra.storage import LocalStorage
+from models.matching.transforms import apply_transform
 from tasks.register_pair import register_pair, registration_settings
 from tests.support.registration import ground, other_sensor
 from tests.support.schemas import validate_item
@@ -63,6 +67,57 @@ def make_cube(
     plan = plan_one([dataclasses.replace(scene, collection=name)], make_grid(box, shard_px=256, chunk_px=128))
     build_cube(storage, plan)
     return describe_scene(storage, published(storage, plan))
+
+
+def make_heights(
+    storage: LocalStorage, folder: Path, name: str, pixels: np.ndarray, box: Any = BOX
+) -> SceneFacts:
+    """Make a cube of two bands of one picture stand, float32 and NaN where there is none."""
+    bands = [
+        make_band(
+            band, write_image(folder / f"{name}-{band}.tif", box, pixels, nodata=np.nan),
+            dtype="float32", nodata="nan",
+        )
+        for band in ("surface", "terrain")
+    ]  # fmt: skip
+    scene = dataclasses.replace(make_scene(name, box, bands), collection=name)
+    plan = plan_one([scene], make_grid(box, shard_px=256, chunk_px=128))
+    build_cube(storage, plan)
+    return describe_scene(storage, published(storage, plan))
+
+
+def item_like(facts: SceneFacts) -> dict[str, Any]:
+    """Spell what an item of a cube of one band says of its pixels."""
+    (band,) = facts.bands
+    stated = {
+        "name": band.name, "data_type": band.dtype, "nodata": band.nodata, "raster:scale": band.scale,
+        "raster:offset": band.offset, "unit": band.unit, "eo:common_name": band.common_name,
+    }  # fmt: skip
+    return {
+        "id": facts.id,
+        "collection": facts.collection,
+        "geometry": facts.geometry,
+        "properties": {
+            "title": facts.title,
+            "datetime": facts.datetime.isoformat(),
+            "proj:code": facts.grid.crs,
+            "proj:transform": list(facts.grid.transform),
+            "proj:shape": list(facts.grid.shape_yx),
+        },
+        "assets": {"data": {"bands": [stated]}},
+    }
+
+
+def show_in_next_zone(source: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Show a picture of ``BOX`` on a grid of the neighbouring UTM zone."""
+    picture = np.full((500, 500), np.nan, np.float32)
+    corner = Transformer.from_crs("EPSG:32633", "EPSG:32632", always_xy=True).transform(500_000, 5_400_000)
+    zone = make_geobox((500, 500), origin_xy=(corner[0] - 500, corner[1] + 500), crs="EPSG:32632")
+    reproject(
+        source, picture, src_transform=BOX.transform, src_crs="EPSG:32633", dst_transform=zone.transform,
+        dst_crs="EPSG:32632", dst_nodata=np.nan, resampling=Resampling.bilinear,
+    )  # fmt: skip
+    return picture, zone
 
 
 def published(storage: LocalStorage, plan: CubePlan) -> dict[str, Any]:
@@ -202,14 +257,8 @@ def test_a_bent_scene_is_resampled_once(storage, scratch):
 
 
 def test_another_crs_is_brought_onto_the_fixed_grid(storage, scratch, fixed):
-    picture = np.full((500, 500), np.nan, np.float32)
-    corner = Transformer.from_crs("EPSG:32633", "EPSG:32632", always_xy=True).transform(500_000, 5_400_000)
-    zone = make_geobox((500, 500), origin_xy=(corner[0] - 500, corner[1] + 500), crs="EPSG:32632")
     source = fields(5.0, 3.0)
-    reproject(
-        source, picture, src_transform=BOX.transform, src_crs="EPSG:32633", dst_transform=zone.transform,
-        dst_crs="EPSG:32632", dst_nodata=np.nan, resampling=Resampling.bilinear,
-    )  # fmt: skip
+    picture, zone = show_in_next_zone(source)
     assert np.isfinite(picture).mean() > 0.3
     moving = make_cube(storage, scratch, "zone", picture, zone)
     plan, receipt = register(storage, fixed, moving)
@@ -269,6 +318,44 @@ def test_damaged_pixels_quarantine_the_pair(storage, scratch, fixed):
     assert not storage.exists(f"{plan.path}/transform.json")
 
 
+def test_damage_in_a_variable_that_is_only_resampled(storage, scratch, fixed):
+    moving = make_heights(storage, scratch, "terrain", *show_in_next_zone(fields(5.0, 3.0)))
+    plan = plan_registration(fixed, moving, matcher="template", settings=registration_settings())
+    for shard in Path(storage.href(f"{moving.path}/cube.zarr/0/terrain/c")).rglob("*"):
+        if shard.is_file():
+            cut_file(shard)
+    outcome = register_pair.fn(storage.uri, plan)
+    assert outcome.quarantined is not None
+    assert "terrain" in outcome.quarantined
+    assert receipt_of(storage, plan) is None
+
+
+def test_a_tilt_is_told_in_world_coordinates(storage, scratch, fixed):
+    moving = make_heights(storage, scratch, "tilted", np.where(fields() > 0.1, fields(), np.nan))
+    plan = plan_registration(fixed, moving, matcher="template", settings={})
+    tilt = np.array([[1.0, 0.0, 4.0], [0.0, 1.0, -3.0], [2e-5, -1e-5, 1.0]])
+    nowhere = np.zeros((0, 2))
+    outcome = Outcome(
+        reason=None, explanation="", model="homography", fixed_from_moving=tilt, description={},
+        moving_from_fixed=lambda xy: apply_transform(np.linalg.inv(tilt), xy), figures={}, left_out_px={},
+        points=FoundPoints(
+            fixed_xy=nowhere, moving_xy=nowhere, scores=np.zeros(0), residual_px=np.zeros(0),
+            agrees=np.zeros(0, np.bool_),
+        ),
+    )  # fmt: skip
+    scenes = (read_scene(storage, scene, plan.grid) for scene in (fixed, moving))
+    receipt = write_registration(storage, plan, outcome, *scenes)
+    place = np.reshape([*plan.grid.transform, 0, 0, 1], (3, 3))
+    spots = np.array([[0.0, 0.0], [310.0, 5.0], [20.0, 300.0]])
+    told = apply_transform(np.reshape(receipt.correction, (3, 3)), apply_transform(place, spots + 0.5))
+    true = apply_transform(place, apply_transform(tilt, spots) + 0.5)
+    np.testing.assert_allclose(told, true, atol=1e-3)
+    with rasterio.open(folder_of(storage, plan) / "corrected.tif") as file:
+        assert file.count == 2
+        assert np.isnan(file.nodata)
+        assert 0 < file.read_masks(1).mean() < 255
+
+
 def test_a_scene_is_not_registered_to_itself(fixed):
     with pytest.raises(InputError, match="itself"):
         plan_registration(fixed, fixed, matcher="template", settings={})
@@ -282,6 +369,24 @@ def test_items_that_do_not_describe_pixels(storage, shifted):
     scene = {"id": plan.fixed.id, "collection": "scenes", "properties": {}, "assets": {}, "geometry": {}}
     with pytest.raises(DataError, match="publish it again"):
         describe_scene(storage, scene)
+    real = item_like(plan.fixed)
+    assert describe_scene(storage, real) == plan.fixed
+    for change in (
+        {"proj:code": "EPSG:1"},
+        {"proj:code": None, "proj:wkt2": "PROJCRS["},
+        {"proj:shape": [1e400, 1]},
+    ):
+        with pytest.raises(DataError, match="publish it again"):
+            describe_scene(storage, real | {"properties": real["properties"] | change})
+    for change in ({"data_type": "other"}, {"nodata": "none"}, {"nodata": []}):
+        band = real["assets"]["data"]["bands"][0] | change
+        with pytest.raises(DataError, match="publish it again"):
+            describe_scene(storage, real | {"assets": {"data": {"bands": [band]}}})
+    larger = describe_scene(storage, real | {"properties": real["properties"] | {"proj:shape": [330, 320]}})
+    with pytest.raises(DataError, match="red is not of"):
+        read_scene(storage, larger, larger.grid)
+    with pytest.raises(DataError, match="publish it again"):
+        describe_scene(storage, real | {"properties": []})
     with pytest.raises(InputError, match="no product"):
         describe_scene(storage, scene | {"id": "nowhere"})
     with pytest.raises(InputError):

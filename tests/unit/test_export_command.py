@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -33,6 +34,8 @@ def test_a_trained_model_becomes_one_file_that_torch_loads(weights, tmp_path, ca
     assert found.ndim == 2
     assert found.shape[1] == 4
     assert found.isfinite().all()
+    for none in (0, -1):
+        assert call(image, image, torch.tensor(none)).shape == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,7 @@ def test_a_trained_model_becomes_one_file_that_torch_loads(weights, tmp_path, ca
         (("mapglue-tiny", "--to", "nowhere/x.pt"), "nowhere is no folder"),
         (("mapglue", "--weights", "nowhere.safetensors", "--to", "x.pt"), "nowhere.safetensors do not exist"),
         (("mapglue-huge", "--to", "x.pt"), "mapglue-huge"),
+        (("mapglue", "--to", "."), ". is a folder"),
     ],
 )
 def test_wrong_requests_are_one_line_and_write_nothing(words, said, tmp_path, monkeypatch, capsys):
@@ -53,3 +57,18 @@ def test_wrong_requests_are_one_line_and_write_nothing(words, said, tmp_path, mo
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_written_whole_leaves_the_one_before(tmp_path, monkeypatch):
+    file = tmp_path / "mapglue.pt"
+    file.write_bytes(b"before")
+
+    def stop(_call: object, path: str) -> None:
+        Path(path).write_bytes(b"half")
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(torch.jit, "save", stop)
+    with pytest.raises(RuntimeError, match="no room"):
+        run(["export", "mapglue", "--to", str(file)])
+    assert file.read_bytes() == b"before"
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]

@@ -153,6 +153,40 @@ def test_torch_files_are_read_without_running_code(tmp_path):
         read_state(tmp_path / "absent.pth")
 
 
+@pytest.mark.parametrize(
+    "strange",
+    [
+        torch.full((64,), 1e300, dtype=torch.float64),
+        torch.ones(64, dtype=torch.complex64),
+        torch.ones(64).to_sparse(),
+        torch.ones(64, device="meta"),
+    ],
+    ids=["beyond float32", "complex", "sparse", "nothing in it"],
+)
+def test_tensors_that_are_no_weights_are_told(strange):
+    module = SuperPoint()
+    with pytest.raises(DataError, match=r"conv1a\.bias"):
+        load_weights(module, {**module.state_dict(), "conv1a.bias": strange}, "x.pt")
+    assert all(value.isfinite().all() for value in module.state_dict().values())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_broken_torch_files_are_one_line(tmp_path, rng):
+    torch.save({"a": torch.ones(3)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    whole = (tmp_path / "old.pt").read_bytes()
+    refused = 0
+    for _ in range(300):
+        broken = bytearray(whole)
+        for place in rng.integers(0, len(whole), 3):
+            broken[place] = rng.integers(0, 256)
+        (tmp_path / "broken.pt").write_bytes(broken)
+        try:
+            read_state(tmp_path / "broken.pt")
+        except DataError:
+            refused += 1
+    assert refused > 100
+
+
 def test_presets_without_weights_say_so():
     with pytest.raises(InputError, match="terraloom train"):
         find_weights("mapglue")

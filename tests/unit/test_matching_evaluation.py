@@ -10,6 +10,7 @@ from infra.errors import InputError
 from models.matchers import MATCHERS, build_matcher
 from models.matching.cases import prepare_case, shrink_image
 from models.matching.evaluation import evaluate, summarise
+from models.matching.images import prepare_image
 from models.matching.matches import Matches
 from models.matching.protocol import MatchingProtocol, choose_level
 from models.matching.sift import IdentityMatcher, SiftConfig, SiftMatcher
@@ -99,6 +100,18 @@ def test_shrinking_keeps_bands_and_spoils_nothing_with_nodata(rng, bands):
     assert not valid[:4, :4].any()
     assert valid[4:, 4:].all()
     np.testing.assert_allclose(apply_transform(new_from_old, np.array([[59.5, 39.5]])), [[19.5, 12.5]])
+
+
+def test_a_band_without_values_and_values_beyond_float32_spoil_no_others(rng):
+    image = rng.random((60, 60, 4))
+    image[..., 2] = np.nan
+    image[0, 0, 1] = -1.7e308
+    shrunk, valid, _ = shrink_image(image, None, 30)
+    assert valid.sum() == 30 * 30 - 1
+    assert prepare_image(shrunk, valid).valid.sum() == valid.sum()
+    protocol = MatchingProtocol(level="easy", longest_side_px=60)
+    pair = Pair(id="a", fixed=image, moving=image)
+    assert prepare_case(pair, protocol).moving_valid.any()
 
 
 def test_sift_finds_what_is_there():

@@ -97,3 +97,9 @@ def test_precision_is_against_the_truth_not_the_fit(rng):
 
 def _parts(matches: Matches) -> tuple[np.ndarray, ...]:
     return matches.fixed_xy, matches.moving_xy, matches.scores
+
+
+def test_a_corner_on_the_vanishing_line_is_infinitely_far_off():
+    vanishing = np.array([[1.0, 0, 0], [0, 1, 0], [-1 / 99, 0, 1]])
+    for estimated in (np.eye(3), vanishing):
+        assert measure_corner_error(estimated, vanishing, (100, 100)) == math.inf

@@ -165,6 +165,14 @@ def test_map_data_is_paired_by_name(tmp_path, suffix):
     np.testing.assert_array_equal(pair.fixed_from_moving, np.eye(3))
 
 
+def test_sites_of_one_name_keep_apart(tmp_path):
+    for part in ("train", "val"):
+        for side in "LR":
+            (tmp_path / part / "001" / "1" / side).mkdir(parents=True)
+            _save(tmp_path / part / "001" / "1" / side / "a.png", blobs((32, 40)))
+    assert [source.id for source in find_pairs(tmp_path)] == ["train/001/1/a", "val/001/1/a"]
+
+
 def test_map_data_that_does_not_pair_up_is_told(tmp_path):
     folder = tmp_path / "001" / "1"
     for side in "LR":
@@ -334,3 +342,22 @@ def _save(path: Path, pixels: np.ndarray, **profile: object) -> None:
     place = {"crs": "EPSG:3857", "transform": rasterio.Affine(2, 0, 500, 0, -2, 900)}
     with rasterio.open(path, "w", driver="GTiff", **size, **place, **profile) as file:
         file.write(bands)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "\ud800.png", "loop.png"])
+def test_names_that_no_file_can_have_are_one_line(tmp_path, name):
+    write_pair(tmp_path, fixed=name)
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    with pytest.raises(DataError, match="no file's name"):
+        find_pairs(tmp_path)
+
+
+def test_what_lies_beside_a_geotiff_is_not_read(tmp_path):
+    _save(tmp_path / "a.tif", np.ones((8, 8), np.uint8))
+    _save(tmp_path / "elsewhere.tif", np.eye(8, dtype=np.uint8) * 255)
+    (tmp_path / "a.tif.msk").write_text(
+        '<VRTDataset rasterXSize="8" rasterYSize="8"><Metadata><MDI key="INTERNAL_MASK_FLAGS_1">2</MDI>'
+        '</Metadata><VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename relativeToVRT="0">'
+        f"{tmp_path}/elsewhere.tif</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    assert read_picture(tmp_path / "a.tif").valid is None

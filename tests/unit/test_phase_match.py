@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -325,3 +326,31 @@ def test_a_motion_is_found_among_wrong_displacements():
     assert motion is not None
     found = apply_transform(motion.moved_from_place, places.numpy())
     assert np.abs(found - apply_transform(truth, places.numpy())).max() < 0.35
+
+
+def test_matches_that_overlap_in_time_leave_the_number_of_threads_as_it_was():
+    town, soon_ended, late_begun = draw_town(1, 64), threading.Event(), threading.Event()
+
+    class Waiting(PhaseMatcher):
+        def _align(self, fixed, moving):
+            if self.device == "cpu":  # begins first and ends first
+                late.start()
+                assert late_begun.wait(30)
+            else:
+                late_begun.set()
+                assert soon_ended.wait(30)
+
+    late = threading.Thread(target=Waiting(device="cpu:1").match, args=(town, town))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        Waiting().match(town, town)
+        soon_ended.set()
+        late.join()
+        seen = [torch.get_num_threads()]
+        fresh = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        fresh.start()
+        fresh.join()
+        assert seen == [2, 2]
+    finally:
+        torch.set_num_threads(before)

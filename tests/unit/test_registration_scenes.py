@@ -161,6 +161,15 @@ def test_any_number_of_bands_of_any_type(bands, kind):
     assert register(fixed, stack).verdict.registered
 
 
+def test_a_narrow_strip_is_moved_not_squeezed():
+    wide = ground(1, (200, 1300))
+    fixed, moving = wide[20:160, 20:1220], other_sensor(wide, 3)[18:158, 23:1223]
+    found = register(fixed, moving, TemplateMatcher())
+    assert found.verdict.registered, found.verdict
+    corners = np.array([[0.0, 0.0], [1199.0, 139.0]])
+    np.testing.assert_allclose(found.fit.apply(corners) - corners, [[3, -2]] * 2, atol=0.3)
+
+
 def test_scenes_of_different_size():
     with pytest.raises(InputError, match="one grid"):
         register(ground(0, SHAPE), ground(0, SHAPE)[:-1])

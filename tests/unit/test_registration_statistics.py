@@ -137,6 +137,23 @@ def test_consensus_among_four_fifths_wrong(seed):
     assert far_off(found, truth, moving) < 2.0
 
 
+@pytest.mark.parametrize("turn_deg", [0.0, 30.0])
+def test_points_along_a_line_ask_for_a_shift_only(turn_deg, rng):
+    along = similarity(rotation_deg=turn_deg)[:2, 0] * np.linspace(0, 1500, 60)[:, None]
+    moving = along + rng.normal(0, 0.3, along.shape)
+    points = TiePoints(along + OFF, moving, np.ones(60))
+    choice = choose_fit(points, scale_px=1.5)
+    corners = np.array([[0.0, 0.0], [1500.0, 900.0]])
+    assert choice.fit.kind == "translation"
+    np.testing.assert_allclose(choice.fit.apply(corners) - corners, [OFF] * 2, atol=0.2)
+    assert set(choice.residual_px) == {"translation"}
+    exact = TiePoints(along + OFF, along, np.ones(60))
+    coarse = find_consensus(exact, tolerance_px=4.0, seed=0)
+    assert far_off(coarse, corners + OFF, corners) < 4.0
+    plate = fit_robustly("thin-plate", along, along + OFF, scale_px=1.5, start=STILL)
+    assert plate is STILL
+
+
 def test_no_consensus_of_a_handful(rng):
     few = TiePoints(spots(rng, 5), spots(rng, 5), np.ones(5))
     assert find_consensus(few, tolerance_px=4.0, seed=0) is None

@@ -70,6 +70,12 @@ def test_processes_that_cannot_share_a_step_are_refused(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("processes", [0, -2])
+def test_no_process_cannot_train(tmp_path, processes):
+    with pytest.raises(InputError, match="1 or more"):
+        run_job(_job(tmp_path, processes))
+
+
 def test_one_process_where_there_is_no_gpu():
     assert share_of(None, "cpu", TrainingConfig(batches_per_step=4)) == 1
     assert share_of(3, "cpu", TrainingConfig()) == 3

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from infra.errors import ConfigError, DataError, InputError, NotFoundError
 from models.training.checkpoints import (
@@ -17,6 +18,7 @@ from models.training.checkpoints import (
     list_checkpoints,
     read_checkpoint,
     read_newest,
+    trained_name,
 )
 from models.training.history import HISTORY_NAME, losses_of, read_history
 from models.training.loop import result_tensors, train
@@ -206,6 +208,23 @@ def test_two_trainings_in_one_folder_are_refused(tmp_path):
 
     with pytest.raises(Killed):
         train(MODEL, MODEL.defaults, tmp_path, ALONE, progress=enter)
+
+
+def test_the_best_of_a_training_that_was_never_kept_is_forgotten(whole, tmp_path):
+    shutil.copy(whole[0] / BEST_NAME, tmp_path)
+    other = dataclasses.replace(MODEL.defaults, seed=5, evaluate_every=0)
+    train(MODEL, other, tmp_path, ALONE, minutes=0)
+    assert not (tmp_path / BEST_NAME).exists()
+    newest = read_newest(tmp_path)[0]
+    assert all(torch.equal(value, newest[name]) for name, value in result_tensors(tmp_path).items())
+
+
+def test_metadata_that_nest_without_end_are_no_checkpoint(tmp_path):
+    path = tmp_path / BEST_NAME
+    save_file({"x": torch.zeros(1)}, path, {"marks": "[" * 100_000, "model": "[" * 100_000})
+    with pytest.raises(DataError, match="not a readable checkpoint"):
+        read_checkpoint(path)
+    assert trained_name(path) is None
 
 
 def test_an_unusable_folder_is_said(tmp_path):

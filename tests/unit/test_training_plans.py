@@ -33,6 +33,7 @@ def test_a_plan_is_resumed_as_it_was(tmp_path):
     plan = plan_request(_asked(tmp_path, seed=8, steps=9), tmp_path)
     keep_plan(plan, tmp_path / plan.id)
     assert plan_request(_asked(tmp_path, resume=plan.id, minutes=3.0), tmp_path) == plan
+    assert [path.name for path in (tmp_path / plan.id).iterdir()] == ["plan.json"]
 
 
 @pytest.mark.parametrize(
