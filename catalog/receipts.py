@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from catalog.records import StoredFile
 from infra.digests import canonical_json
-from infra.errors import DataError, InternalError, NotFoundError
+from infra.errors import ConfigError, DataError, InternalError, NotFoundError
 from infra.storage import Storage
 
 RECEIPT_NAME = "receipt.json"
@@ -52,6 +55,29 @@ def seal(storage: Storage, folder: str, receipt: Receipt, kind: TypeAdapter[Rece
     if standing != receipt:
         raise InternalError(f"{storage.href(path)} stands and differs from this run's receipt")
     return receipt
+
+
+def store_files(storage: Storage, folder: str, paths: Sequence[Path]) -> None:
+    """Copy the local files of a product into its folder, unless the product stands.
+
+    Args:
+        storage: The store.
+        folder: The product's folder, relative to the store's root.
+        paths: Local files; each keeps its name.
+    """
+    if storage.exists(f"{folder}/{RECEIPT_NAME}"):
+        return
+    for path in paths:
+        storage.write(f"{folder}/{path.name}", path.read_bytes())
+    storage.sweep_leftovers(folder)
+
+
+def translate_scratch_error(exc: OSError, product: str) -> ConfigError:
+    """Return what to tell of a product whose files cannot be made in the local scratch folder."""
+    return ConfigError(
+        f"the files of {product} cannot be made in {tempfile.gettempdir()}: {exc.strerror or exc}; "
+        "free some room there, or name another folder in TMPDIR"
+    )
 
 
 def describe_bytes(path: str, data: bytes) -> StoredFile:

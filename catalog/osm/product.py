@@ -22,9 +22,8 @@ from catalog.osm.tables.features import write_features
 from catalog.osm.tables.quarantine import write_quarantine
 from catalog.pictures.cogs import write_preview_cog
 from catalog.pictures.previews import encode_thumbnail
-from catalog.receipts import RECEIPT_NAME, describe_bytes, seal
+from catalog.receipts import describe_bytes, seal, store_files, translate_scratch_error
 from catalog.records import BandStatistics
-from infra.errors import ConfigError
 from infra.provenance import package_versions, project_version
 from infra.storage import Storage
 
@@ -67,10 +66,7 @@ def write_product(storage: Storage, plan: OsmPlan, reading: OsmReading, extras: 
         try:
             made = _make_files(plan, reading, extras, scratch)
         except OSError as exc:
-            raise ConfigError(
-                f"the files of {plan.id} cannot be made in {tempfile.gettempdir()}: {exc.strerror or exc}; "
-                "free some room there, or name another folder in TMPDIR"
-            ) from exc
+            raise translate_scratch_error(exc, plan.id) from exc
         paths = sorted(scratch.iterdir())
         receipt = OsmReceipt(
             id=plan.id,
@@ -82,10 +78,7 @@ def write_product(storage: Storage, plan: OsmPlan, reading: OsmReading, extras: 
             **_count(reading),
             **made,
         )
-        if not storage.exists(f"{plan.path}/{RECEIPT_NAME}"):
-            for path in paths:
-                storage.write(f"{plan.path}/{path.name}", path.read_bytes())
-            storage.sweep_leftovers(plan.path)
+        store_files(storage, plan.path, paths)
     return seal(storage, plan.path, receipt, OSM_RECEIPT)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from catalog.pictures.cogs import write_preview_cog
 from catalog.pictures.previews import Rgba
-from catalog.receipts import RECEIPT_NAME, describe_bytes, seal
+from catalog.receipts import describe_bytes, seal, store_files, translate_scratch_error
 from catalog.records import BandStatistics, Grid
 from catalog.registrations.grids import correct_transform, is_same_crs, to_world
 from catalog.registrations.pictures import draw_checkerboard, draw_thumbnail, find_middle
@@ -31,7 +31,6 @@ from catalog.registrations.plan import (
 from catalog.registrations.reading import ReadScene
 from catalog.registrations.tie_points import FoundPoints, encode_tie_points
 from catalog.registrations.warp import Inverse, warp_picture, write_corrected
-from infra.errors import ConfigError
 from infra.provenance import package_versions, project_version
 from infra.storage import Storage
 
@@ -96,10 +95,7 @@ def write_registration(
         try:
             statistics = _make_files(storage, plan, outcome, (fixed, moving), applied, scratch)
         except OSError as exc:
-            raise ConfigError(
-                f"the files of {plan.id} cannot be made in {tempfile.gettempdir()}: {exc.strerror or exc}; "
-                "free some room there, or name another folder in TMPDIR"
-            ) from exc
+            raise translate_scratch_error(exc, plan.id) from exc
         paths = sorted(scratch.iterdir())
         receipt = RegistrationReceipt(
             id=plan.id,
@@ -110,10 +106,7 @@ def write_registration(
             | package_versions(_WRITERS),
             **_state(plan, outcome, applied),
         )
-        if not storage.exists(f"{plan.path}/{RECEIPT_NAME}"):
-            for path in paths:
-                storage.write(f"{plan.path}/{path.name}", path.read_bytes())
-            storage.sweep_leftovers(plan.path)
+        store_files(storage, plan.path, paths)
     return seal(storage, plan.path, receipt, REGISTRATION_RECEIPT)
 
 
