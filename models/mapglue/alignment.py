@@ -109,61 +109,118 @@ def pose_scores(fixed: Tensor, fixed_weight: Tensor, moving: Tensor, moving_weig
     return scores
 
 
-class Poses(NamedTuple):
-    """Candidates, best first.
+class Pose(NamedTuple):
+    """A way to lay the moving image over the fixed one.
 
     Attributes:
-        fixed_from_moving: float32 (k, 3, 3), pixels.
-        scores: float32 (k,).
+        angle: radians, x axis towards y axis.
+        scale: above 1 enlarges the moving image.
+        shift: float32 (2,), cells, x and y, of the middles.
+        score: how alike the images then are, as :func:`pose_scores` says.
     """
 
-    fixed_from_moving: Tensor
-    scores: Tensor
+    angle: float
+    scale: float
+    shift: Tensor
+    score: float
 
 
-def search_poses(
-    fixed: PoseMaps, moving: PoseMaps, turns: int, scales: list[float], candidates: int
-) -> Poses:
-    """Return the best poses of the moving image over the fixed one.
+def search_pose(
+    fixed: PoseMaps, moving: PoseMaps, turns: int, scales: list[float], candidates: int, rounds: int
+) -> Pose:
+    """Return the best pose: the best of all turns and scales, each candidate moved to the top of its hill.
+
+    A pose half a step beside the truth says little more than a wrong one; on the hill's top it does.
 
     Args:
         fixed: maps of cells as large as ``moving``'s.
         moving: maps.
         turns: tried, a multiple of 4.
-        scales: tried.
-        candidates: how many to return.
+        scales: tried, evenly by ratio.
+        candidates: hills that are climbed at most.
+        rounds: of climbing; each halves the steps.
     """
     height = max(fixed.weight.shape[2], moving.weight.shape[2])
     longest = max(height, fixed.weight.shape[3], moving.weight.shape[3])
     # Half as much again: a shift beyond a quarter wraps a strip round, which costs less than larger maps.
     side = longest + 2 * (longest // 4)
     still, still_weight = turned_maps(fixed, 0.0, 1.0, side)
-    best, place = torch.zeros(turns, len(scales)), torch.zeros(turns, len(scales), 2)
+    scores = score_turns(still, still_weight, moving, turns, scales)
+    peaks, rows = highest_peaks(scores, candidates)
+    ratio = scales[-1] / scales[0]
+    step = 2 * math.pi / turns, ratio ** (1 / max(len(scales) - 1, 1))
+    best = Pose(0.0, 1.0, torch.zeros(2), -1.0)
+    worth_climbing = 0.6 * float(peaks[0])
+    for i in range(rows.shape[0]):
+        if float(peaks[i]) >= worth_climbing:
+            row = int(rows[i])
+            angle, scale = 2 * math.pi * (row // len(scales)) / turns, scales[row % len(scales)]
+            start = Pose(angle, scale, torch.zeros(2), -1.0)
+            found = climb(still, still_weight, moving, start, step, rounds)
+            if found.score > best.score:
+                best = found
+    return best
+
+
+def score_turns(
+    still: Tensor, still_weight: Tensor, moving: PoseMaps, turns: int, scales: list[float]
+) -> Tensor:
+    """Return the highest score over all shifts of each turn and scale, float32 (turns, scales)."""
+    best = torch.zeros(turns, len(scales))
     quarter = turns // 4
     for i in range(quarter):
         for k, scale in enumerate(scales):
-            turned, weight = turned_maps(moving, 2 * math.pi * i / turns, scale, side)
+            turned, weight = turned_maps(moving, 2 * math.pi * i / turns, scale, still.shape[-1])
             # A quarter turn moves whole cells.
             four = torch.cat([_quarter_turns(turned, n) for n in range(4)])
             weights = torch.cat([torch.rot90(weight, -n, [2, 3]) for n in range(4)])
-            values, shifts = best_shifts(pose_scores(still, still_weight, four, weights))
+            values = pose_scores(still, still_weight, four, weights).flatten(1).max(dim=1).values
             best[i::quarter, k] = values.to(best.device)
-            place[i::quarter, k] = shifts.to(best.device)
-    poses: list[Tensor] = []
-    peaks, rows = highest_peaks(best, candidates)
-    for i in range(rows.shape[0]):
-        row = int(rows[i])
-        turn, k = row // len(scales), row % len(scales)
-        poses.append(_pose(2 * math.pi * turn / turns, scales[k], place[turn, k], fixed, moving))
-    return Poses(torch.stack(poses), peaks)
+    return best
 
 
-def best_shifts(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each map's highest score and its shift (x, y), cells; the second half of a map is negative."""
-    side = scores.shape[-1]
-    values, index = scores.flatten(1).max(dim=1)
-    shifts = torch.stack([index % side, torch.div(index, side, rounding_mode="floor")], dim=1)
-    return values, torch.where(shifts >= side // 2, shifts - side, shifts).to(scores.dtype)
+def climb(
+    still: Tensor,
+    still_weight: Tensor,
+    moving: PoseMaps,
+    start: Pose,
+    step: tuple[float, float],
+    rounds: int,
+) -> Pose:
+    """Return the best pose near one, by steps in turn (radians) and scale (ratio) that halve each round."""
+    turn_step, scale_step = step
+    best = start
+    for _ in range(rounds):
+        turn_step, scale_step = 0.5 * turn_step, math.sqrt(scale_step)
+        poses: list[tuple[float, float]] = []
+        maps: list[Tensor] = []
+        weights: list[Tensor] = []
+        for i in range(-1, 2):
+            for k in range(-1, 2):
+                pose = best.angle + i * turn_step, best.scale * scale_step**k
+                turned, weight = turned_maps(moving, pose[0], pose[1], still.shape[-1])
+                poses.append(pose)
+                maps.append(turned)
+                weights.append(weight)
+        scores = pose_scores(still, still_weight, torch.cat(maps), torch.cat(weights))
+        top = int(scores.flatten(1).max(dim=1).values.argmax())
+        best = Pose(poses[top][0], poses[top][1], peak_shift(scores[top]), float(scores[top].max()))
+    return best
+
+
+def peak_shift(scores: Tensor) -> Tensor:
+    """Return where a map (side, side) of scores by shift is highest, x and y, to a part of a cell."""
+    side = scores.shape[0]
+    place = int(scores.argmax())
+    y, x = place // side, place % side
+    middle = float(scores[y, x])
+    left, right = float(scores[y, x - 1]), float(scores[y, (x + 1) % side])
+    above, below = float(scores[y - 1, x]), float(scores[(y + 1) % side, x])
+    part_x = 0.5 * (right - left) / max(2 * middle - left - right, 1e-6)
+    part_y = 0.5 * (below - above) / max(2 * middle - above - below, 1e-6)
+    # The second half of a map holds negative shifts.
+    whole_x, whole_y = x - side if x >= side // 2 else x, y - side if y >= side // 2 else y
+    return torch.tensor([whole_x + min(max(part_x, -0.5), 0.5), whole_y + min(max(part_y, -0.5), 0.5)])
 
 
 def highest_peaks(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -189,14 +246,14 @@ def _quarter_turns(harmonics: Tensor, count: int) -> Tensor:
     return turned * signs[:, None, None]
 
 
-def _pose(angle: float, scale: float, shift: Tensor, fixed: PoseMaps, moving: PoseMaps) -> Tensor:
-    """Return ``fixed_from_moving`` in pixels; both images' middles lie on each other before the shift."""
+def as_transform(pose: Pose, fixed: PoseMaps, moving: PoseMaps) -> Tensor:
+    """Return ``fixed_from_moving`` in pixels, float32 (3, 3); the middles meet before the shift."""
     cell = fixed.cell_px
-    a, b = scale * math.cos(angle), scale * math.sin(angle)
+    a, b = pose.scale * math.cos(pose.angle), pose.scale * math.sin(pose.angle)
     from_x = (moving.weight.shape[3] * cell - 1) / 2
     from_y = (moving.weight.shape[2] * cell - 1) / 2
-    to_x = (fixed.weight.shape[3] * cell - 1) / 2 + float(shift[0]) * cell
-    to_y = (fixed.weight.shape[2] * cell - 1) / 2 + float(shift[1]) * cell
+    to_x = (fixed.weight.shape[3] * cell - 1) / 2 + float(pose.shift[0]) * cell
+    to_y = (fixed.weight.shape[2] * cell - 1) / 2 + float(pose.shift[1]) * cell
     return torch.tensor(
         [
             [a, -b, to_x - a * from_x + b * from_y],

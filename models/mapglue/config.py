@@ -63,15 +63,15 @@ class AlignmentConfig:
         coarse_side: longest side in cells of the maps that are correlated under every turn and scale.
         turns: tried evenly around the full circle.
         scales: tried for each turn.
-        candidates: poses that are looked at closer.
-        check_side: longest side of the images they are looked at with, pixels.
+        candidates: poses that are looked at closer, at most.
+        rounds: of looking closer; each halves the steps between turns and scales.
     """
 
     coarse_side: int = 64
     turns: int = 48
     scales: tuple[float, ...] = (0.72, 0.85, 1.0, 1.18, 1.39)
-    candidates: int = 4
-    check_side: int = 256
+    candidates: int = 6
+    rounds: int = 3
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.mapglue.alignment import PoseMaps, pose_maps, search_poses
+from models.mapglue.alignment import PoseMaps, as_transform, pose_maps, search_pose
 from models.mapglue.config import AlignmentConfig, MapGlueConfig
 from models.mapglue.keypoints import Keypoints, fill_invalid, pad_image, pad_valid
 from models.mapglue.model import MapGlue, as_points
@@ -122,8 +122,7 @@ class PairNetwork(nn.Module):
         alignment = config.alignment if config.alignment is not None else AlignmentConfig()
         self.aligns = config.alignment is not None
         self.coarse_px = 4 * alignment.coarse_side
-        self.check_px = alignment.check_side
-        self.turns, self.candidates = alignment.turns, alignment.candidates
+        self.turns, self.candidates, self.rounds = alignment.turns, alignment.candidates, alignment.rounds
         self.scales = list(alignment.scales)
         self.max_side = config.max_side
 
@@ -148,12 +147,12 @@ class PairNetwork(nn.Module):
         )
 
     def find_pose(self, fixed: Picture, moving: Picture) -> Tensor:
-        """Return the affine ``fixed_from_moving``, float32 (3, 3), that brings the images nearly together."""
+        """Return the similarity ``fixed_from_moving`` (3, 3) that brings the images nearly together."""
         sides = [fixed.grey.shape[2], fixed.grey.shape[3], moving.grey.shape[2], moving.grey.shape[3]]
         factor = min(self.coarse_px / max(sides), 1.0)
         maps0, maps1 = self.pose_maps(fixed, factor), self.pose_maps(moving, factor)
-        poses = search_poses(maps0, maps1, self.turns, self.scales, self.candidates)
-        return self.check_poses(fixed, moving, poses.fixed_from_moving)
+        pose = search_pose(maps0, maps1, self.turns, self.scales, self.candidates, self.rounds)
+        return as_transform(pose, maps0, maps1)
 
     def pose_maps(self, picture: Picture, factor: float) -> PoseMaps:
         """Return the maps that are correlated, of an image made smaller by a factor."""
@@ -161,31 +160,6 @@ class PairNetwork(nn.Module):
         octaves = self.channels(small.grey)
         energy = F.avg_pool2d(octaves[0], 2) + octaves[1]
         return pose_maps(energy, F.avg_pool2d(small.valid.to(energy.dtype), 4), 4 / factor)
-
-    def check_poses(self, fixed: Picture, moving: Picture, poses: Tensor) -> Tensor:
-        """Return the pose whose surroundings agree best, corrected by what they agree on."""
-        factor = fit_factor([fixed.grey.shape[2], fixed.grey.shape[3]], self.check_px)
-        small = shrink(fixed, factor)
-        large_from_small = rescale(factor)
-        still = keep_valid(self.model.features(small.grey).descriptors, small.valid)
-        # The moving image is blurred as much as the fixed one, then seen under every pose.
-        less = min(factor * float(poses[:, :2, :2].det().abs().sqrt().max()), 1.0)
-        moving_small = shrink(moving, less)
-        small_from_small = torch.linalg.inv(rescale(less)) @ torch.linalg.inv(poses) @ large_from_small
-        shift, agreement = agree_coarsely(still, self.look_again(moving_small, small_from_small, small))
-        best = int(agreement.argmax())
-        small_from_small = small_from_small[best : best + 1] @ shift[best]
-        for _ in range(2):
-            shift = agree_finely(still, self.look_again(moving_small, small_from_small, small))
-            small_from_small = small_from_small @ shift
-        moving_from_fixed = rescale(less) @ small_from_small[0] @ torch.linalg.inv(large_from_small)
-        pose: Tensor = torch.linalg.inv(moving_from_fixed)
-        return pose
-
-    def look_again(self, moving: Picture, moving_from_seen: Tensor, fixed: Picture) -> Tensor:
-        """Return valid descriptors of an image resampled onto another under poses (k, 3, 3)."""
-        seen = resample(moving, moving_from_seen, [fixed.grey.shape[2], fixed.grey.shape[3]])
-        return keep_valid(self.model.features(seen.grey).descriptors, seen.valid)
 
     def forward(self, fixed: Picture, moving: Picture, count: int, factor: float) -> Tensor:
         """Return matches of one pair, float32 (n, 5): x, y of both images and a score, best first.
@@ -241,29 +215,6 @@ class PairNetwork(nn.Module):
         held = torch.nonzero(torch.cat([agreement[0], there]) * both > 0.002)[:, 0]
         fixed_xy, moving_xy = torch.cat([source[0], xy0]), torch.cat([target[0], moved])
         return fixed_xy[held], moving_xy[held], both[held].clamp(0, 1)
-
-
-def agree_coarsely(still: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
-    """Return transforms ``turned_from_still`` in pixels (k, 3, 3) by large offsets, and what agrees."""
-    wide0 = F.normalize(F.avg_pool2d(still, 2), dim=1).expand(turned.shape[0], -1, -1, -1)
-    found = local_offsets(wide0, F.normalize(F.avg_pool2d(turned, 2), dim=1), 4, 2)
-    source, target, weight = as_pairs(found.xy, found.lead * found.valid, 8.0, 8.0)
-    affine, agreement = fit_affine(source, target, weight, [32.0, 24.0, 16.0, 12.0, 8.0, 6.0, 6.0])
-    return as_square(affine), (agreement * weight).sum(dim=1)
-
-
-def agree_finely(still: Tensor, turned: Tensor) -> Tensor:
-    """Return the transform ``turned_from_still`` in pixels (1, 3, 3) by small offsets."""
-    found = local_offsets(still, turned, 3, 4)
-    source, target, weight = as_pairs(found.xy, (found.lead * found.valid).square(), 4.0, 4.0)
-    return as_square(fit_affine(source, target, weight, [12.0, 8.0, 6.0, 4.0, 3.0, 3.0])[0])
-
-
-def as_square(affine: Tensor) -> Tensor:
-    """Return affines (k, 2, 3) as matrices (k, 3, 3) on the CPU, where poses are reckoned with."""
-    affine = affine.cpu()
-    last = torch.tensor([0.0, 0.0, 1.0], device=affine.device, dtype=affine.dtype)
-    return torch.cat([affine, last.expand(affine.shape[0], 1, 3)], dim=1)
 
 
 def keep_valid(descriptors: Tensor, valid: Tensor) -> Tensor:

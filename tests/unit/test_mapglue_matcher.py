@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.mapglue.alignment import search_poses
+from models.mapglue.alignment import as_transform, search_pose
 from models.mapglue.checkpoint import find_weights
 from models.mapglue.export import export_torchscript, stretch_grey
 from models.mapglue.matcher import MapGlueMatcher
@@ -133,20 +133,19 @@ def test_large_images_answer_in_their_own_pixels(town):
     assert median_error(found, similarity(shift=(0, -8))) < 2
 
 
-def test_the_right_pose_is_among_the_candidates(town):
+def test_the_pose_search_finds_turn_scale_and_shift(town):
     network = PairNetwork(PRESETS["mapglue-tiny"])
-    warp = similarity(rotation_deg=75, scale=1.18, shift=(12, -30), centre=(127.5, 127.5))
+    warp = similarity(rotation_deg=71, scale=1.11, shift=(12, -30), centre=(127.5, 127.5))
     moving, valid = warp_image(town, warp, (SIZE, SIZE))
     pictures = [
         make_picture(torch.from_numpy(town), torch.ones(SIZE, SIZE, dtype=torch.bool)),
         make_picture(torch.from_numpy(moving), torch.from_numpy(valid)),
     ]
     maps = [network.pose_maps(picture, 1.0) for picture in pictures]
-    poses = search_poses(maps[0], maps[1], 48, [0.85, 1.0], 3)
+    pose = search_pose(maps[0], maps[1], 48, [0.85, 1.0], 3, 3)
     places = np.array([[60.0, 60.0], [190.0, 60.0], [128.0, 190.0]])
-    found = apply_transform(poses.fixed_from_moving[0].double().numpy(), apply_transform(warp, places))
-    assert np.abs(found - places).max() < 12
-    assert poses.scores[0] > 1.5 * poses.scores[1]
+    fixed_from_moving = as_transform(pose, maps[0], maps[1]).double().numpy()
+    assert np.abs(apply_transform(fixed_from_moving, apply_transform(warp, places)) - places).max() < 4
 
 
 def test_shrinking_keeps_places():
