@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.digests import sha256_of_file
 from infra.errors import InputError
 from models.matching.matches import Matcher
+from models.shipped import find_shipped
 
 DEFAULT_MATCHERS = ("sift", "phase")
 
@@ -33,6 +35,20 @@ def build_matcher(name: str, device: str = "cpu", weights: Path | None = None) -
         raise InputError(f"The matcher {name!r} takes no weights, but {weights} is given; leave it out.")
     _check_device(device)
     return builder(device, weights)
+
+
+def digest_weights(names: Iterable[str], weights: Path | None = None) -> dict[str, str]:
+    """Name the weights that answers depend on: learned matcher → SHA-256 of its file.
+
+    Args:
+        names: of matchers; those that are not learned have none.
+        weights: file of a learned matcher's weights; None for those that come with it.
+
+    Raises:
+        InputError: none come with one of them.
+    """
+    learned = [name for name in names if name in LEARNED_MATCHERS]
+    return {name: sha256_of_file(weights or find_shipped(name).weights) for name in learned}
 
 
 def _check_device(device: str) -> None:

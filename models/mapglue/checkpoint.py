@@ -14,7 +14,7 @@ from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from infra.errors import DataError, InputError, NotFoundError
@@ -75,18 +75,6 @@ def _tensors(content: object, path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise DataError(f"{path} holds no tensors by name, but a {type(content).__name__}.")
     return {name: value for name, value in content.items() if isinstance(value, Tensor)}
-
-
-def write_weights(module: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write a module's weights as float16 safetensors.
-
-    Args:
-        module: any.
-        path: of the new file; one that is there is replaced.
-        metadata: strings to keep beside them, such as the preset's name.
-    """
-    state = {name: value.detach().cpu().half().contiguous() for name, value in module.state_dict().items()}
-    save_file(state, path, metadata=dict(metadata))
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Tensor], where: str) -> LoadReport:

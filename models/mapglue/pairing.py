@@ -202,15 +202,15 @@ class PairNetwork(nn.Module):
         Dense offsets on every second cell, and at the keypoints that the network matched and that the
         offsets place within 6 px of where the network does; those count one and a half times.
         """
-        dense = local_offsets(prepared.descriptors0, prepared.descriptors1, 3, 5)
+        dense = local_offsets(prepared.descriptors0, prepared.descriptors1, 3, 6)
         weight = dense.lead * dense.valid
         source, target, weights = as_pairs(dense.xy[:, 1::2, 1::2], weight[:, 1::2, 1::2], 8.0, 4.0)
-        affine, agreement = fit_affine(source, target, weights.square(), [16.0, 12.0, 8.0, 6.0, 4.0, 4.0])
+        affine, agreement = fit_affine(source, target, weights.square(), [16.0, 12.0, 8.0, 6.0, 6.0])
         cells = torch.div(xy0 + 0.5, 4.0, rounding_mode="floor").long()
         moved = xy0 + dense.xy[0, cells[:, 1], cells[:, 0]] * 4.0
         meant = xy0 @ affine[0, :2, :2].T + affine[0, :2, 2]
         residual = (moved - meant).square().sum(dim=1)
-        there = (1 + residual / 16.0) ** -2 * ((moved - xy1).square().sum(dim=1) < 36.0).to(scores.dtype)
+        there = (1 + residual / 36.0) ** -2 * ((moved - xy1).square().sum(dim=1) < 36.0).to(scores.dtype)
         both = torch.cat([weights[0] * agreement[0], 1.5 * weight[0, cells[:, 1], cells[:, 0]] * there])
         held = torch.nonzero(torch.cat([agreement[0], there]) * both > 0.002)[:, 0]
         fixed_xy, moving_xy = torch.cat([source[0], xy0]), torch.cat([target[0], moved])

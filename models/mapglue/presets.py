@@ -16,7 +16,7 @@ PRESETS: dict[str, MapGlueConfig] = {
         descriptor_width=64,
         semantic_width=64,
         max_side=640,
-        detection=DetectionConfig(radii_px=(2, 3, 4), border_px=4, max_keypoints=1024),
+        detection=DetectionConfig(radii_px=(2, 3, 4), border_px=4, max_keypoints=512),
         glue=GlueConfig(width=64, heads=2, blocks=3, neighbours=12, aligned=True, unit_px=128.0),
         alignment=AlignmentConfig(),
     ),

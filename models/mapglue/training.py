@@ -22,13 +22,40 @@ from models.mapglue.superpoint import DenseFeatures
 from models.modality.labels import MatchLabels, label_matches, project
 from models.modality.pairs import TrainingPairs
 from models.training.config import TrainingConfig
-from models.training.trainable import ModelFacts
+from models.training.trainable import ArrayFacts, ModelFacts, ModelSignature
 
 _VALIDATION_SEED = 990_001
 _VALIDATION_BATCHES = 4
 _NEAR_PX = 6.0
 _TEMPERATURE = 0.08
 _RING = ((5.0, 0.0), (-5.0, 0.0), (0.0, 5.0), (0.0, -5.0), (9.0, 9.0), (-9.0, -9.0), (9.0, -9.0), (-9.0, 9.0))
+_PICTURE = (
+    "a raster of one band or more, any numbers, blended to grey and stretched between its 1st and 99th "
+    "percentile"
+)
+_SIGNATURE = ModelSignature(
+    architecture="MapGlue",
+    tasks=("regression",),
+    inputs=tuple(
+        ArrayFacts(
+            name=name,
+            description=f"{which}; {_PICTURE}",
+            axes=("height", "width"),
+            shape=(-1, -1),
+            prepared_by="models.matching.images:prepare_image",
+        )
+        for name, which in (("fixed", "the picture that stays"), ("moving", "the picture that is moved"))
+    ),
+    outputs=(
+        ArrayFacts(
+            name="tie_points",
+            description="x and y in the fixed picture, x and y in the moving one (pixels, centres at whole "
+            "numbers), score 0 to 1; best first",
+            axes=("point", "value"),
+            shape=(-1, 5),
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +103,7 @@ class MapGlueLearner:
                 "Never saw a real image while learning; see terraloom evaluate matching.",
                 "Scale differences beyond 0.7 to 1.4 are not searched.",
             ),
+            signature=_SIGNATURE,
         )
 
     def build(self, seed: int) -> nn.Module:
