@@ -1,4 +1,4 @@
-"""Plan a trained model and make it stand in a store: weights, card, history, the receipt last."""
+"""Plan a training, and keep in a store which model came of it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from catalog.receipts import RECEIPT_NAME, describe_bytes, read_receipt
-from catalog.records import StoredFile
+from catalog.models.plan import MODEL_RECEIPT, ModelPlan
+from catalog.receipts import RECEIPT_NAME, read_receipt
 from infra.digests import canonical_json, sha256_of_json
-from infra.errors import DataError, InternalError, NotFoundError
-from infra.provenance import project_version
+from infra.errors import DataError, NotFoundError
 from infra.storage import Storage, translate_os_error
 
 ALGORITHM = "train"
 ALGORITHM_VERSION = "1"
 """Raised whenever the same request would be trained otherwise."""
-PRODUCTS_FOLDER = "models"
 WORK_FOLDER = "training"
-"""Checkpoints of trainings that are not over, beside the products; never swept, for they can be resumed."""
+"""A training's plan, checkpoints and history, in the end its receipt; never swept, for it can be resumed."""
 PLAN_NAME = "plan.json"
 _HASH_DIGITS = 12
 
@@ -45,18 +43,17 @@ class TrainingPlan:
 
     @property
     def path(self) -> str:
-        """Folder of the product, relative to the store's root."""
-        return f"{PRODUCTS_FOLDER}/{self.id}"
+        """Folder of the receipt, relative to the store's root."""
+        return f"{WORK_FOLDER}/{self.id}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelReceipt:
-    """Prove that a trained model is whole. Written last."""
+class TrainingReceipt:
+    """Say that a training came to its end, and which model stands for it."""
 
     id: str
     plan_digest: str
-    files: tuple[StoredFile, ...]
-    """Every object of the product but the receipt itself, sorted by path."""
+    model: ModelPlan
     steps: int
     best_step: int
     seconds: float
@@ -64,17 +61,10 @@ class ModelReceipt:
     device: str
     figures: dict[str, float]
     """What the model's own evaluation says of the weights."""
-    software: dict[str, str]
-    """Package → version."""
-
-    @property
-    def total_bytes(self) -> int:
-        """Size of all objects together."""
-        return sum(file.size for file in self.files)
 
 
 TRAINING_PLAN = TypeAdapter(TrainingPlan)
-MODEL_RECEIPT = TypeAdapter(ModelReceipt)
+TRAINING_RECEIPT = TypeAdapter(TrainingReceipt)
 
 
 def plan_training(
@@ -144,53 +134,37 @@ def find_plan(home: Path, name: str) -> TrainingPlan:
         raise DataError(f"{home / name / PLAN_NAME} is not a plan; start the training anew") from exc
 
 
-def model_receipt(storage: Storage, plan: TrainingPlan) -> ModelReceipt | None:
-    """Return the receipt of a trained model; None while it does not stand.
+def training_receipt(storage: Storage, plan: TrainingPlan) -> TrainingReceipt | None:
+    """Return the receipt of a training whose model stands; None while there is none.
 
     Raises:
         DataError: what is stored there is no receipt.
     """
-    return read_receipt(storage, plan.path, MODEL_RECEIPT)
+    receipt = read_receipt(storage, plan.path, TRAINING_RECEIPT)
+    if receipt is None or read_receipt(storage, receipt.model.path, MODEL_RECEIPT) is None:
+        return None  # a model that was removed is trained again
+    return receipt
 
 
-def write_model(
-    storage: Storage, plan: TrainingPlan, files: Mapping[str, bytes], facts: Mapping[str, Any]
-) -> ModelReceipt:
-    """Write a trained model's files, then its receipt.
+def keep_training(storage: Storage, receipt: TrainingReceipt) -> TrainingReceipt:
+    """Keep which model a training came to, once that stands.
 
-    Two machines that train one plan get weights that differ in their last digits: the first one to come
-    is kept, and what it wrote is not touched.
+    Two machines that train one plan get weights that differ in their last digits: both models stand, and the
+    training is known by the one that came first.
 
     Args:
         storage: The store.
-        plan: What the model is.
-        files: Name → content.
-        facts: What the receipt says of the training: steps, best_step, seconds, device, figures.
+        receipt: The training's.
 
     Returns:
         The receipt that stands.
-
-    Raises:
-        ConfigError: the store is full or may not be written.
-        InternalError: the receipt vanished while it was written.
     """
-    standing = model_receipt(storage, plan)
-    if standing is not None:
-        return standing
-    for name in sorted(files):
-        storage.write(f"{plan.path}/{name}", files[name])
-    storage.sweep_leftovers(plan.path)
-    receipt = ModelReceipt(
-        id=plan.id,
-        plan_digest=plan.digest,
-        files=tuple(describe_bytes(name, files[name]) for name in sorted(files)),
-        software={"terraloom": project_version()},
-        **facts,
-    )
-    told = canonical_json(MODEL_RECEIPT.dump_python(receipt, mode="json"))
-    if storage.write_if_absent(f"{plan.path}/{RECEIPT_NAME}", told):
+    folder = f"{WORK_FOLDER}/{receipt.id}"
+    told = canonical_json(TRAINING_RECEIPT.dump_python(receipt, mode="json"))
+    if storage.write_if_absent(f"{folder}/{RECEIPT_NAME}", told):
         return receipt
-    standing = model_receipt(storage, plan)
-    if standing is None:
-        raise InternalError(f"the receipt of {plan.id} vanished while it was written")
-    return standing
+    standing = read_receipt(storage, folder, TRAINING_RECEIPT)
+    if standing is not None and read_receipt(storage, standing.model.path, MODEL_RECEIPT) is not None:
+        return standing
+    storage.write(f"{folder}/{RECEIPT_NAME}", told)  # its model was removed
+    return receipt

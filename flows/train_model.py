@@ -1,4 +1,4 @@
-"""Train a model: plan, train, publish into the store. The model is a parameter."""
+"""Train a model: plan, train, make it stand in the store, publish its item. The model is a parameter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from prefect import flow
 
-from catalog.trained_models import WORK_FOLDER, TrainingPlan, find_plan, model_receipt, plan_training
+from catalog.trained_models import WORK_FOLDER, TrainingPlan, find_plan, plan_training, training_receipt
+from flows.model_items import publish_models
 from flows.params import TrainParams
 from flows.runs import find_places, new_run
 from flows.training_summary import TrainSummary
@@ -41,10 +42,11 @@ def train_model(params: TrainParams) -> TrainSummary:
         InputError: the request is wrong; nothing is trained.
         NotFoundError: there is no training of the name to resume.
         DataError: the loss is not finite any more, or the plan to resume was altered.
-        ConfigError: store or disk cannot be used, or the training runs elsewhere already.
+        ConfigError: store, catalogue or disk cannot be used, or the training runs elsewhere already.
+        TransientError: the catalogue did not answer; the model stands, and the same request publishes it.
     """
     started = time.perf_counter()
-    find_places(params.store)
+    places = find_places(params.store)
     storage = open_storage(params.store)
     home = work_home(storage)
     plan = plan_request(params, home)
@@ -54,21 +56,24 @@ def train_model(params: TrainParams) -> TrainSummary:
         processes=share_of(params.processes, params.device, read_config(plan.config)),
         minutes=params.minutes,
     )
-    standing = model_receipt(storage, plan)
+    standing = training_receipt(storage, plan)
     with new_run(storage, params) as run:
-        try:
-            summary = (
-                TrainSummary.of_trained(plan, run_training(storage.uri, plan, place))
-                if standing is None
-                else TrainSummary.of_standing(plan, standing, storage.href(plan.path))
-            )
-        except InputError:
-            run.discard()  # refused before anything was trained
-            raise
+        if standing is None:
+            try:
+                trained = run_training(storage.uri, plan, place)
+            except InputError:
+                run.discard()  # refused before anything was trained
+                raise
+            model, summary = trained.model, TrainSummary.of_trained(plan, trained)
+        else:
+            model = standing.model
+            summary = TrainSummary.of_standing(plan, standing, storage.href(model.path))
+        told = {"run": run.name, "store": storage.uri}
+        if model is not None:
+            publish_models(run, places, [model], trained_here=standing is None)
+            told |= {"item": model.id, "catalogue": places.catalogue}
         seconds = time.perf_counter() - started
-        return run.finish(
-            summary.model_copy(update={"run": run.name, "store": storage.uri, "seconds": seconds})
-        )
+        return run.finish(summary.model_copy(update={**told, "seconds": seconds}))
 
 
 def work_home(storage: Storage) -> Path:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from catalog.trained_models import ModelReceipt, TrainingPlan
+from catalog.trained_models import TrainingPlan, TrainingReceipt
 from flows.terminal import keep_logs_off_terminal
 from infra.logging import follow_progress
 from models.training.history import TrainingEvent, from_line
@@ -35,8 +35,12 @@ class TrainSummary(BaseModel):
     run: str = ""
     """Name of the run; its records lie in ``runs/<name>/`` of the store."""
     store: str = ""
+    catalogue: str | None = None
+    """Where its item is; None while it is not published."""
+    item: str | None = None
+    """Id of the model's item, and of the product; None while the training is not over."""
     training: str
-    """Name of the training, and of the product; what ``--resume`` takes."""
+    """Name of the training; what ``--resume`` takes."""
     model: str
     steps: int
     """Steps done, all sessions together."""
@@ -57,7 +61,7 @@ class TrainSummary(BaseModel):
     """Folder with weights, card, history and curve: a path or ``s3://`` URI."""
 
     @classmethod
-    def of_standing(cls, plan: TrainingPlan, receipt: ModelReceipt, place: str) -> Self:
+    def of_standing(cls, plan: TrainingPlan, receipt: TrainingReceipt, place: str) -> Self:
         """Sum up a model that stands already."""
         return cls(
             training=plan.id,
@@ -102,6 +106,8 @@ def print_training(summary: TrainSummary) -> None:
         "figures    " + ", ".join(f"{name} {value:.4g}" for name, value in summary.figures.items()),
         f"result     {summary.result}",
     ]
+    if summary.item is not None:
+        lines += [f"item       {summary.item}", f"catalogue  {summary.catalogue}"]
     if not summary.finished:
         lines.append(
             f"go on      terraloom train {summary.model} --resume {summary.training} --store {summary.store}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import logging
 import math
 import time
@@ -19,7 +20,9 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from catalog.trained_models import TrainingPlan, keep_plan, write_model
+from catalog.models.plan import ModelPlan, plan_model
+from catalog.models.product import write_model
+from catalog.trained_models import TrainingPlan, TrainingReceipt, keep_plan, keep_training
 from infra.logging import log_progress
 from infra.storage import open_storage
 from models.training.checkpoints import forget_checkpoints
@@ -28,7 +31,7 @@ from models.training.curve import draw_curve
 from models.training.history import TrainingEvent, read_history, to_line
 from models.training.jobs import TrainingJob, run_job
 from models.training.loop import TrainingOutcome
-from models.training.results import CARD_PAGE_NAME, make_result
+from models.training.results import CARD_PAGE_NAME, WEIGHTS_NAME, make_result
 from tasks.policies import PIXELS
 
 logger = logging.getLogger(__name__)
@@ -63,11 +66,13 @@ class TrainedModel:
         place: Folder of the result, a path or ``s3://`` URI: the product once the training is finished,
             else a folder of its work.
         bytes_written: Of the product; 0 while it does not stand.
+        model: Which product; None while it does not stand.
     """
 
     outcome: TrainingOutcome
     place: str
     bytes_written: int
+    model: ModelPlan | None
 
 
 @task(task_run_name="train-{plan.id}", **PIXELS)
@@ -97,7 +102,8 @@ def train_model(store_uri: str, plan: TrainingPlan, place: TrainingPlace) -> Tra
     files = make_result(job, outcome)
     _announce_result(plan, files, read_history(place.folder))
     if not outcome.finished:
-        return TrainedModel(outcome=outcome, place=str(_keep_aside(place.folder, files)), bytes_written=0)
+        aside = str(_keep_aside(place.folder, files))
+        return TrainedModel(outcome=outcome, place=aside, bytes_written=0, model=None)
     return _keep_product(store_uri, plan, files, outcome, place.folder)
 
 
@@ -165,18 +171,23 @@ def _keep_aside(folder: Path, files: dict[str, bytes]) -> Path:
 def _keep_product(
     store_uri: str, plan: TrainingPlan, files: dict[str, bytes], outcome: TrainingOutcome, folder: Path
 ) -> TrainedModel:
+    """Make the model stand, then the training's own receipt; the checkpoints have done their work."""
     storage = open_storage(store_uri)
-    receipt = write_model(
+    model = plan_model(plan.model, hashlib.sha256(files[WEIGHTS_NAME]).hexdigest())
+    written = write_model(storage, model, files)
+    keep_training(
         storage,
-        plan,
-        files,
-        {
-            "steps": outcome.steps,
-            "best_step": outcome.best_step,
-            "seconds": round(outcome.seconds, 3),
-            "device": outcome.device,
-            "figures": {name: value for name, value in outcome.figures.items() if math.isfinite(value)},
-        },
+        TrainingReceipt(
+            id=plan.id,
+            plan_digest=plan.digest,
+            model=model,
+            steps=outcome.steps,
+            best_step=outcome.best_step,
+            seconds=round(outcome.seconds, 3),
+            device=outcome.device,
+            figures={name: value for name, value in outcome.figures.items() if math.isfinite(value)},
+        ),
     )
     forget_checkpoints(folder)
-    return TrainedModel(outcome=outcome, place=storage.href(plan.path), bytes_written=receipt.total_bytes)
+    place = storage.href(model.path)
+    return TrainedModel(outcome=outcome, place=place, bytes_written=written.total_bytes, model=model)

@@ -15,7 +15,7 @@ from models.training.config import TrainingConfig
 from models.training.loop import TrainingOutcome
 from models.training.trainable import ModelFacts
 
-FORMAT = 1
+FORMAT = 2
 Card = dict[str, Any]
 
 
@@ -80,6 +80,9 @@ def render_card(card: Card) -> str:
         card["summary"],
         "",
         f"Licence: {card['licence']}.",
+        *_section("Input and output"),
+        *(f"* takes {_spell_array(array)}" for array in card["signature"]["inputs"]),
+        *(f"* gives {_spell_array(array)}" for array in card["signature"]["outputs"]),
         *_section("Training"),
         *_table(_training_rows(card)),
         "",
@@ -108,16 +111,34 @@ def _training_rows(card: Card) -> dict[str, object]:
         "Time": f"{training['minutes']:.1f} minutes",
         "Device": f"{training['device']}, {training['precision']}",
         "Processes": training["processes"],
+        **({"Starts from": _spell_start(card["start"])} if card.get("start") else {}),
         "Seed": training["seed"],
-        "Code": ", ".join(f"{name} {value}" for name, value in card["code"].items()),
-        "Software": ", ".join(f"{name} {value}" for name, value in card["software"].items()),
+        "Code": _list_pairs(card["code"]),
+        "Software": _list_pairs(card["software"]),
         "Weights": f"{weights['parameters']:,} parameters, {weights['size'] / 1e6:.2f} MB, "
         f"{weights['numbers']}, sha256 `{weights['sha256']}`",
     }
 
 
+def _spell_start(start: Mapping[str, str]) -> str:
+    return f"the weights of {start['name']}, sha256 `{start['sha256']}`"
+
+
+def _list_pairs(pairs: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in pairs.items()) or "not known"
+
+
 def _section(title: str) -> list[str]:
     return ["", f"## {title}", ""]
+
+
+def _spell_array(array: Mapping[str, Any]) -> str:
+    axes = " × ".join(
+        name if length < 0 else f"{name} {length}"
+        for name, length in zip(array["axes"], array["shape"], strict=True)
+    )
+    bands = f"; bands {', '.join(array['bands'])}" if array["bands"] else ""
+    return f"`{array['name']}`, {array['dtype']} ({axes}{bands}): {array['description']}"
 
 
 def _spell(value: float | None) -> str:
@@ -129,4 +150,7 @@ def _table(rows: Mapping[str, object]) -> list[str]:
 
 
 def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
+    """Spell a value as JSON will, so that a card that was read is equal to the one that was written."""
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return {name: _plain(one) for name, one in value.items()} if isinstance(value, dict) else value

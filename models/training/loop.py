@@ -177,12 +177,24 @@ def _resume(learner: Learner, folder: Path, identity: str) -> Marks:
         restore_module(learner.module, tensors)
         restore_optimiser(learner.optimiser, tensors)
         marks = dataclasses.replace(standing, setting=setting)
-    elif learner.team.leads:
-        (folder / BEST_NAME).unlink(missing_ok=True)  # of a training that never came to a checkpoint
     if learner.team.leads:
+        marks = _forget_later_best(folder, marks)
         cut_history(folder, marks.step)
     learner.join_team()
     return marks
+
+
+def _forget_later_best(folder: Path, marks: Marks) -> Marks:
+    """Remove the best weights unless they are those the checkpoint knows of; returns what is true then.
+
+    A process that was killed may have kept some at a later step: that step is done and measured again.
+    """
+    path = folder / BEST_NAME
+    known = marks.best_step is not None and path.exists()
+    if known and read_checkpoint(path)[1].best_step == marks.best_step:
+        return marks
+    path.unlink(missing_ok=True)
+    return dataclasses.replace(marks, best_step=None, best_score=None)
 
 
 @dataclass(frozen=True)

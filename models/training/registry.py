@@ -11,8 +11,15 @@ from infra.errors import InputError
 if TYPE_CHECKING:  # names are looked up where torch's weight is not wanted
     from models.training.trainable import Trainable
 
+_DOWNSTREAM_TASKS = (
+    "registration", "translation", "mapping", "targets", "buildings", "height", "change", "roads", "damage",
+)  # fmt: skip
 TRAINABLES: dict[str, str] = {
     "mapglue-tiny": "models.mapglue.training:mapglue_tiny",
+    "mars-tiny": "models.mars.training:mars_tiny",
+    "mars-tiny-chips": "models.mars.training:mars_tiny_chips",
+    "mars-tiny-optical": "models.mars.training:mars_tiny_optical",
+    **{f"downstream-{task}": f"models.downstream.trainables:{task}" for task in _DOWNSTREAM_TASKS},
 }
 """``module:function`` without arguments; imported only when that model is trained."""
 

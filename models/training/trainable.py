@@ -16,6 +16,46 @@ SCORE = "score"
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArrayFacts:
+    """Describe one array that a model takes or gives, in the words of STAC's MLM extension."""
+
+    name: str
+    description: str
+    axes: tuple[str, ...]
+    """Names of its axes in order, e.g. ``("bands", "height", "width")``; lower-case letters."""
+    shape: tuple[int, ...]
+    """One length per axis; -1 for any."""
+    dtype: str = "float32"
+    bands: tuple[str, ...] = ()
+    """Along the axis ``bands``, in order; none, and no such axis, where any will do."""
+    scaling: tuple[Mapping[str, float | str], ...] = ()
+    """What is done to its values beforehand: MLM's value scaling objects, one for all bands or one each, e.g.
+    ``{"type": "z-score", "mean": 0.1, "stddev": 0.05}``."""
+    prepared_by: str | None = None
+    """``module:function`` of this project that makes it of raw pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSignature:
+    """Say what kind of network a model is, what goes in and what comes out."""
+
+    architecture: str
+    tasks: tuple[str, ...]
+    """Of MLM's list, e.g. ``regression``, ``semantic-segmentation``, ``similarity-search``."""
+    inputs: tuple[ArrayFacts, ...]
+    outputs: tuple[ArrayFacts, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelStart:
+    """Name the trained model whose weights another one goes on from."""
+
+    name: str
+    sha256: str
+    """Of its file of weights; 64 hexadecimal digits."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelFacts:
     """Say what a model is and what it learns from, for its card."""
 
@@ -26,6 +66,9 @@ class ModelFacts:
     """What it is trained on, one source a line, with licences."""
     validation: str
     """What ``evaluate`` measures, and on what."""
+    signature: ModelSignature
+    start: ModelStart | None = None
+    """Whose weights it goes on from; None for fresh ones, drawn from the seed."""
     licence: str = "Apache-2.0"
     limits: tuple[str, ...] = ()
     """Where it is not to be trusted."""

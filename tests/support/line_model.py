@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from models.training.config import TrainingConfig
-from models.training.trainable import ModelFacts
+from models.training.trainable import ArrayFacts, ModelFacts, ModelSignature
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,14 @@ class LineModel:
         summary="Four numbers in, one out.",
         data=("points drawn from a seed, nobody's property",),
         validation="mean squared error on 256 points of another seed",
+        signature=ModelSignature(
+            architecture="two layers",
+            tasks=("regression",),
+            inputs=(
+                ArrayFacts(name="x", description="four numbers", axes=("batch", "value"), shape=(-1, 4)),
+            ),
+            outputs=(ArrayFacts(name="y", description="a plane", axes=("batch", "value"), shape=(-1, 1)),),
+        ),
     )
 
     def __init__(self, break_at: int | None = None, defaults: TrainingConfig | None = None) -> None:

@@ -219,6 +219,23 @@ def test_the_best_of_a_training_that_was_never_kept_is_forgotten(whole, tmp_path
     assert all(torch.equal(value, newest[name]) for name, value in result_tensors(tmp_path).items())
 
 
+def test_best_weights_of_steps_that_are_done_again_are_forgotten(tmp_path):
+    config = dataclasses.replace(MODEL.defaults, evaluate_every=20, log_every=5)
+    train(MODEL, config, tmp_path / "whole", ALONE)
+    train(MODEL, config, tmp_path / "cut", ALONE, minutes=0)
+    with pytest.raises(Killed):
+        train(MODEL, config, tmp_path / "cut", ALONE, progress=_killed_at(25))
+    assert read_checkpoint(tmp_path / "cut" / BEST_NAME)[1].best_step == 20
+    early = train(MODEL, config, tmp_path / "cut", ALONE, minutes=0)
+    assert (early.steps, early.best_step) == (10, 10)
+    newest = read_newest(tmp_path / "cut")[0]
+    assert all(torch.equal(value, newest[name]) for name, value in result_tensors(tmp_path / "cut").items())
+    end = train(MODEL, config, tmp_path / "cut", ALONE)
+    assert end.best_step == read_checkpoint(tmp_path / "whole" / BEST_NAME)[1].best_step
+    ours, theirs = (result_tensors(tmp_path / name) for name in ("cut", "whole"))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
 def test_metadata_that_nest_without_end_are_no_checkpoint(tmp_path):
     path = tmp_path / BEST_NAME
     save_file({"x": torch.zeros(1)}, path, {"marks": "[" * 100_000, "model": "[" * 100_000})

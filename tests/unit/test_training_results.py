@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import re
@@ -12,7 +13,17 @@ import pytest
 import torch
 
 from catalog.garbage import collect_garbage
-from catalog.trained_models import find_plan, keep_plan, model_receipt, plan_training, write_model
+from catalog.models.card import read_card
+from catalog.models.plan import plan_model
+from catalog.models.product import write_model
+from catalog.trained_models import (
+    TrainingReceipt,
+    find_plan,
+    keep_plan,
+    keep_training,
+    plan_training,
+    training_receipt,
+)
 from infra.errors import DataError, NotFoundError
 from infra.storage import open_storage
 from models.training.card import WeightsFile, add_measured, make_card, render_card
@@ -37,7 +48,6 @@ OUTCOME = TrainingOutcome(
     figures={"score": -1.25, "odd": math.nan},
 )
 WEIGHTS = WeightsFile(name="weights.safetensors", size=1234, sha256="ab" * 32, parameters=99)
-FACTS = {"steps": 40, "best_step": 40, "seconds": 1.5, "device": "cpu", "figures": {"score": 1.0}}
 
 
 def _events(losses, scores=()):
@@ -80,9 +90,13 @@ def test_card_says_what_where_how_long_and_how_good():
         "22 real pairs, protocol 1:",
         "| success at 3 px | 17 |",
         "99 parameters",
+        "takes `x`, float32 (batch × value 4): four numbers",
         f"digest {'d' * 64}",
     ):
         assert words in page, words
+    assert "Starts from" not in page
+    begun = render_card(card | {"start": {"name": "plane", "sha256": "e" * 64}})
+    assert f"| Starts from | the weights of plane, sha256 `{'e' * 64}` |" in begun
     assert "measured" in card
     assert card["measured"] == {}
     assert "22 real pairs" not in render_card(card)
@@ -149,15 +163,55 @@ def test_half_precision_takes_weights_only_and_refuses_what_does_not_fit():
         half_weights({"parameter.a": torch.tensor([1e5])})
 
 
-def test_the_first_one_of_a_plan_is_kept(tmp_path):
+def _trained(storage, weights):
+    """Make a model stand, and say what its training's receipt would say."""
+    described = dataclasses.replace(WEIGHTS, sha256=hashlib.sha256(weights).hexdigest())
+    card = make_card(MODEL.facts, MODEL.defaults, OUTCOME, described, {})
+    model = plan_model("line", described.sha256)
+    write_model(storage, model, {"weights.safetensors": weights, **card_files(card)})
+    return TrainingReceipt(
+        id=_plan().id,
+        plan_digest=_plan().digest,
+        model=model,
+        steps=40,
+        best_step=40,
+        seconds=1.5,
+        device="cpu",
+        figures={"score": 1.0},
+    )
+
+
+def test_a_training_is_known_by_the_model_that_came_first(tmp_path):
     storage, plan = open_storage(str(tmp_path)), _plan()
-    assert model_receipt(storage, plan) is None
-    receipt = write_model(storage, plan, {"weights.safetensors": b"first", "card.json": b"{}"}, FACTS)
-    assert receipt.total_bytes == 7
-    assert [file.path for file in receipt.files] == ["card.json", "weights.safetensors"]
-    second = write_model(storage, plan, {"weights.safetensors": b"second"}, FACTS)
-    assert second == receipt == model_receipt(storage, plan)
-    assert storage.read(f"{plan.path}/weights.safetensors") == b"first"
+    assert training_receipt(storage, plan) is None
+    first = keep_training(storage, _trained(storage, b"first"))
+    assert first == training_receipt(storage, plan)
+    second = _trained(storage, b"second")
+    assert keep_training(storage, second) == first == training_receipt(storage, plan)
+    assert storage.read(f"{second.model.path}/weights.safetensors") == b"second"
+    assert collect_garbage(storage, dry_run=False).products == ()
+
+
+def test_a_training_whose_model_was_removed_is_not_over(tmp_path):
+    storage, plan = open_storage(str(tmp_path)), _plan()
+    keep_training(storage, _trained(storage, b"first"))
+    storage.delete_folder("models")
+    assert training_receipt(storage, plan) is None
+    second = _trained(storage, b"second")
+    assert keep_training(storage, second) == second == training_receipt(storage, plan)
+    receipt = f"training/{plan.id}/receipt.json"
+    storage.write(receipt, storage.read(receipt).replace(b'"name":"line"', b'"name":"../line"'))
+    with pytest.raises(DataError, match="is not a receipt"):
+        training_receipt(storage, plan)
+
+
+def test_what_a_card_says_is_read_back(tmp_path):
+    card = make_card(MODEL.facts, MODEL.defaults, OUTCOME, WEIGHTS, {})
+    read = read_card(card_files(card)["card.json"], "card")
+    assert read == read_card(card, "card")
+    assert read.signature.inputs[0].shape == (-1, 4)
+    assert (read.figures, read.score) == ({"score": -1.25, "odd": None}, -1.25)
+    assert (read.training.best_step, read.weights.parameters) == (20, 99)
 
 
 def test_plans_differ_by_what_decides_the_weights():
@@ -181,9 +235,9 @@ def test_plans_are_found_by_name(tmp_path):
 
 def test_unfinished_products_are_swept_and_checkpoints_are_not(tmp_path):
     storage, plan = open_storage(str(tmp_path)), _plan()
-    storage.write(f"{plan.path}/weights.safetensors", b"half")
+    storage.write("models/line-0/weights.safetensors", b"half")
     keep_plan(plan, tmp_path / "training" / plan.id)
-    assert collect_garbage(storage, dry_run=False).products == (plan.path,)
+    assert collect_garbage(storage, dry_run=False).products == ("models/line-0",)
     assert find_plan(tmp_path / "training", plan.id) == plan
 
 
