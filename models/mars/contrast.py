@@ -1,0 +1,141 @@
+"""Softmax over many candidates, in float32, without ever holding the whole table of similarities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from infra.errors import InputError
+
+TABLE_NUMBERS = 1 << 22
+"""Most similarities that are held at a time, per direction: 16 MiB of float32."""
+
+
+def contrast_rows(
+    queries: Tensor, keys: Tensor, targets: Tensor, *, temperature: float, table: int = TABLE_NUMBERS
+) -> Tensor:
+    """Return how hard each query's own key is to tell from all keys: mean cross entropy.
+
+    Rows of similarities are made piece by piece, and once more for the gradient, so memory grows with
+    queries + keys and not with their product; the numbers are those of one table.
+
+    Args:
+        queries: (n, width) unit vectors.
+        keys: (m, width) likewise.
+        targets: int64 (n,), 0 to m − 1: which key belongs to each query.
+        temperature: similarities are divided by it.
+        table: most similarities that are held at a time; at least one row is.
+
+    Returns:
+        Scalar, float64 for float64 queries, else float32, whatever autocast says.
+
+    Raises:
+        InputError: shapes that do not fit, or a temperature that is not above 0.
+    """
+    _check(queries, keys, targets, temperature)
+    rows = max(table // len(keys), 1)
+    with torch.autocast(queries.device.type, enabled=False):
+        loss: Tensor = _PiecewiseEntropy.apply(
+            at_least_float32(queries), at_least_float32(keys), targets, temperature, rows
+        )
+    return loss
+
+
+def gather_shares(tensor: Tensor) -> tuple[Tensor, int]:
+    """Put all processes' tensors one below the other; gradients go back to the process they belong to.
+
+    Without a process group, or alone in one, the tensor comes back as it is.
+
+    Args:
+        tensor: (n, …), of the same shape in every process; all of them must call this.
+
+    Returns:
+        (n × processes, …), and the row at which this process's own begin.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return tensor, 0
+    if torch.distributed.get_world_size() == 1:
+        return tensor, 0
+    gathered: Tensor = _Gather.apply(tensor)
+    return gathered, torch.distributed.get_rank() * len(tensor)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Return a tensor in float32, or float64 where it is that."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+class _PiecewiseEntropy(torch.autograd.Function):
+    """Mean over rows of logsumexp(q·k / t) − q·k_target / t."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch's own
+        queries: Tensor,
+        keys: Tensor,
+        targets: Tensor,
+        temperature: float,
+        rows: int,
+    ) -> Tensor:
+        ends = []
+        own = (queries * keys[targets]).sum(1) / temperature
+        for piece in torch.split(queries, rows):
+            ends.append(torch.logsumexp(piece @ keys.T / temperature, dim=1))
+        totals = torch.cat(ends)
+        ctx.save_for_backward(queries, keys, targets, totals)
+        ctx.temperature, ctx.rows = temperature, rows
+        return (totals - own).mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # noqa: ANN401
+        queries, keys, targets, totals = ctx.saved_tensors
+        share = gradient / (len(queries) * ctx.temperature)
+        to_queries, to_keys = torch.empty_like(queries), torch.zeros_like(keys)
+        for start in range(0, len(queries), ctx.rows):
+            rows = slice(start, start + ctx.rows)
+            part = (queries[rows] @ keys.T / ctx.temperature - totals[rows, None]).exp()
+            own = torch.arange(len(part), device=part.device)
+            part[own, targets[rows]] -= 1
+            to_queries[rows] = part @ keys
+            to_keys.addmm_(part.T, queries[rows])
+        return to_queries * share, to_keys * share, None, None, None
+
+
+class _Gather(torch.autograd.Function):
+    """All processes' tensors in the order of their ranks."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, tensor: Tensor) -> Tensor:
+        del ctx
+        shares = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather(shares, tensor.contiguous())
+        return torch.cat(shares)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
+        del ctx
+        # Every process's loss looks at this process's rows, so their gradients are summed.
+        total = gradient.contiguous().clone()
+        torch.distributed.all_reduce(total)
+        return total.chunk(torch.distributed.get_world_size())[torch.distributed.get_rank()]
+
+
+def _check(queries: Tensor, keys: Tensor, targets: Tensor, temperature: float) -> None:
+    if queries.ndim != 2 or keys.ndim != 2 or queries.shape[1] != keys.shape[1]:
+        raise InputError(
+            f"Queries of shape {tuple(queries.shape)} and keys of shape {tuple(keys.shape)} cannot be "
+            "compared; expected (n, width) and (m, width)."
+        )
+    if targets.shape != queries.shape[:1] or min(len(queries), len(keys)) < 1:
+        raise InputError(
+            f"{len(queries)} queries, {len(keys)} keys and targets of shape {tuple(targets.shape)} make no "
+            "contrast; expected at least one of each, and one target per query."
+        )
+    if not temperature > 0:
+        raise InputError(f"The temperature of a contrast is {temperature}; expected more than 0.")

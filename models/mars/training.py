@@ -1,0 +1,329 @@
+"""MaRS as the training loop knows it: aligned pretraining, and the optical stage that may follow it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from infra.digests import sha256_of_file
+from infra.errors import ConfigError
+from models.mars.checkpoint import encode_mars, find_weights, load_encoder, load_mars
+from models.mars.chips import ChipFile, ReaderChips, find_chips
+from models.mars.config import MarsConfig
+from models.mars.facts import describe_mars
+from models.mars.lessons import Chips, LessonConfig, draw_chips
+from models.mars.losses import (
+    ContrastConfig,
+    cross_granularity_loss,
+    distillation_loss,
+    reconstruction_loss,
+)
+from models.mars.network import Mars, MarsAnswer
+from models.mars.places import NAME as PROCEDURAL
+from models.mars.places import place_statistics
+from models.mars.presets import find_preset
+from models.mars.statistics import (
+    METADATA_KEY,
+    STATISTICS_BUFFER,
+    Statistics,
+    load_statistics,
+    pack_statistics,
+    write_statistics,
+)
+from models.mars.teacher import MOMENTUM, Teacher
+from models.training.config import TrainingConfig
+from models.training.trainable import ModelFacts
+
+CHIPS_VARIABLE = "TERRALOOM_CHIPS"
+"""Environment: folder with files of real chips that ``mars-tiny-chips`` learns from besides drawn places."""
+_VALIDATION_SEED = 990_001
+_VALIDATION_BATCHES = 8
+_WHOLE_PARTS = ("rebuilt", "taught", "filled", "guessed")
+_PARTS = (*_WHOLE_PARTS, "patch", "image", "hierarchical")
+
+
+class MarsPretraining(nn.Module):
+    """A network with what it has only while it learns: its teacher, and the statistics of its data.
+
+    Args:
+        mars: the student.
+        teacher: whose features it learns to give.
+        statistics: of each source, kept with the weights.
+    """
+
+    def __init__(self, mars: Mars, teacher: Teacher, statistics: Mapping[str, Statistics]) -> None:
+        super().__init__()
+        self.mars = mars
+        self.teacher = teacher
+        self.statistics: Tensor
+        self.register_buffer(STATISTICS_BUFFER, pack_statistics(statistics))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """How much each part counts in the sum; all alike as published.
+
+    Attributes:
+        rebuilt: hidden squares.
+        taught: the teacher's features.
+        contrast: the three granularities together.
+        filled: features of a missing modality.
+        guessed: whole images of a missing modality.
+    """
+
+    rebuilt: float = 1.0
+    taught: float = 1.0
+    contrast: float = 1.0
+    filled: float = 1.0
+    guessed: float = 1.0
+
+
+# Unweighted, the contrast's gradient in the small encoders is ten times that of what is rebuilt.
+_TINY_WEIGHTS = LossWeights(rebuilt=4.0)
+
+
+@dataclass(frozen=True)
+class MarsLearner:
+    """A preset with the lessons it takes.
+
+    Attributes:
+        config: the preset.
+        lessons: what batches are made of.
+        sources: of real chips besides the drawn places.
+        contrast: weights and temperatures of the contrast.
+        weights: of the parts of the loss.
+        teacher_weights: of a frozen teacher, e.g. the released optical encoder; None lets the teacher
+            trail behind the student, for there are no weights that know anything yet.
+        start: weights to go on from; None starts with fresh ones.
+        label: what the training is called besides the preset's name.
+    """
+
+    config: MarsConfig
+    lessons: LessonConfig = field(default_factory=LessonConfig)
+    sources: tuple[ChipFile | ReaderChips, ...] = ()
+    contrast: ContrastConfig = field(default_factory=ContrastConfig)
+    weights: LossWeights = field(default_factory=LossWeights)
+    teacher_weights: Path | None = None
+    start: Path | None = None
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """The preset's name, and what else is learned from: other chips make another training."""
+        digests = "".join(f"-{one.digest[:8]}" for one in self.sources)
+        return f"{self.config.name}{self.label}{digests}"
+
+    @property
+    def defaults(self) -> TrainingConfig:
+        """A training of about an hour on one core."""
+        return TrainingConfig(
+            steps=1500, learning_rate=1.5e-3, warmup_steps=100, weight_decay=0.05, evaluate_every=300
+        )
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What the card says."""
+        start = None if self.start is None else sha256_of_file(self.start)
+        return describe_mars(
+            self.name,
+            self.config,
+            self.sources,
+            held_out=_VALIDATION_BATCHES * self.lessons.chips,
+            slow_teacher=self.teacher_weights is None,
+            start=start,
+        )
+
+    def build(self, seed: int) -> nn.Module:
+        """Return the network with fresh weights, or with those it goes on from, and its teacher."""
+        torch.manual_seed(seed)
+        mars = Mars(self.config) if self.start is None else load_mars(self.config, self.start)
+        teacher = Teacher(mars.encoder_rgb)
+        if self.teacher_weights is not None:
+            load_encoder(teacher.encoder, self.teacher_weights, self.config, "rgb")
+        return MarsPretraining(mars, teacher, self.statistics())
+
+    def statistics(self) -> dict[str, Statistics]:
+        """Return mean and spread of every source it learns from."""
+        return {PROCEDURAL: place_statistics(), **{one.name: one.statistics for one in self.sources}}
+
+    def batch(self, seed: int, step: int, device: torch.device) -> Chips:
+        """Make a batch; on the CPU, so that every device learns from the same."""
+        del device  # the loop moves it
+        return draw_chips(self.lessons, self.config, seed, step, self.sources)
+
+    def loss(self, module: nn.Module, batch: Chips) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the weighted sum of what the network learns by, and its parts before they are weighted."""
+        assert isinstance(module, MarsPretraining)
+        if self.teacher_weights is None and module.training:
+            module.teacher.follow(module.mars.encoder_rgb, MOMENTUM)
+        answer: MarsAnswer = module.mars(batch.rgb, batch.sar, batch.mask)
+        parts = {name: batch.valid.new_zeros((), dtype=torch.float32) for name in _PARTS}
+        parts["rebuilt"] = rebuilding_loss(answer, batch, batch.mask)
+        if answer.rgb_tokens is not None:
+            parts["taught"] = distillation_loss(answer.rgb_tokens, module.teacher(batch.rgb))
+        contrasted = parts["rebuilt"].new_zeros(())
+        if answer.rgb_pyramid is not None and answer.sar_pyramid is not None:
+            # Whole images, before the modalities attend to each other: else masks or whispers give them away.
+            contrast = cross_granularity_loss(
+                module.mars.encoder_rgb.normalise(answer.rgb_pyramid[-1][batch.whole]),
+                module.mars.encoder_sar.normalise(answer.sar_pyramid[-1][batch.whole]),
+                self.contrast,
+                gather=True,
+            )
+            parts |= {name: getattr(contrast, name) for name in ("patch", "image", "hierarchical")}
+            contrasted = contrast.total
+            if not self.config.reference_compat:
+                parts["filled"] = module.mars.filling_loss(answer)
+                parts["guessed"] = guessing_loss(module.mars, batch, self.lessons.alone)
+        weighted = [getattr(self.weights, name) * parts[name] for name in _WHOLE_PARTS]
+        return torch.stack([*weighted, self.weights.contrast * contrasted]).sum(), parts
+
+    def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        """Rebuild and retrieve held-out places."""
+        assert isinstance(module, MarsPretraining)
+        module.eval()
+        errors, means = [], []
+        with torch.no_grad():
+            for batch in _held_out(self.lessons, self.config):
+                seen = _to(batch, device)
+                answer = module.mars(seen.rgb, seen.sar, seen.mask)
+                errors.append(float(rebuilding_loss(answer, seen, seen.mask)))
+                if seen.sar is not None:
+                    means.append(image_features(module.mars, seen))
+        rebuilt = sum(errors) / len(errors) / (1 if self.lessons.optical else 2)
+        if self.lessons.optical:
+            return {"score": -rebuilt, "rebuilt": rebuilt}
+        rgb, sar = (torch.cat(side) for side in zip(*means, strict=True))
+        recall = (recall_at_1(rgb, sar) + recall_at_1(sar, rgb)) / 2
+        return {"score": recall - rebuilt, "recall_at_1": recall, "rebuilt": rebuilt}
+
+
+def rebuilding_loss(answer: MarsAnswer, batch: Chips, mask: Tensor) -> Tensor:
+    """Return the error of what was rebuilt of hidden pixels, summed over the modalities of the batch."""
+    sides = ((batch.rgb, answer.rebuilt_rgb), (batch.sar, answer.rebuilt_sar))
+    found = [
+        reconstruction_loss(image, rebuilt, mask, batch.valid)
+        for image, rebuilt in sides
+        if image is not None and rebuilt is not None
+    ]
+    return torch.stack(found).sum()
+
+
+def guessing_loss(mars: Mars, batch: Chips, count: int) -> Tensor:
+    """Return the error of a whole image of one modality that is rebuilt from the other one alone.
+
+    Args:
+        mars: the network.
+        batch: of both modalities.
+        count: of its chips that are looked at, the first ones.
+    """
+    assert batch.sar is not None
+    if not count:
+        return batch.rgb.new_zeros(())
+    rgb, sar, mask = batch.rgb[:count], batch.sar[:count], batch.mask[:count]
+    everything, valid = torch.ones_like(mask), batch.valid[:count]
+    if batch.alone == "sar":
+        return reconstruction_loss(rgb, mars(None, sar, mask).rebuilt_rgb, everything, valid)
+    return reconstruction_loss(sar, mars(rgb, None, mask).rebuilt_sar, everything, valid)
+
+
+def image_features(mars: Mars, batch: Chips) -> tuple[Tensor, Tensor]:
+    """Return one unit vector per image and modality, (batch, width), from that modality alone.
+
+    Args:
+        mars: the network.
+        batch: of both modalities; nothing of it is hidden.
+    """
+    assert batch.sar is not None
+    sides = ((mars.encoder_rgb, batch.rgb), (mars.encoder_sar, batch.sar))
+    rgb, sar = (
+        F.normalize(F.normalize(encoder.normalise(encoder(images)[-1]), dim=-1).mean(dim=1), dim=-1)
+        for encoder, images in sides
+    )
+    return rgb, sar
+
+
+def recall_at_1(queries: Tensor, keys: Tensor) -> float:
+    """Return how often the nearest of all keys is the query's own, 0 to 1.
+
+    Args:
+        queries: (n, width) unit vectors.
+        keys: likewise; row i belongs to query i.
+    """
+    own = torch.arange(len(queries), device=queries.device)
+    return float(((queries @ keys.T).argmax(dim=1) == own).float().mean())
+
+
+def ship_weights(config: MarsConfig, trained: Path) -> bytes:
+    """Spell what is kept of a training: the network in float16, and the statistics it learned with.
+
+    Args:
+        config: the preset that was trained.
+        trained: the weights file that the training left; the teacher in it is left out.
+
+    Raises:
+        NotFoundError: there is no such file.
+        DataError: it holds another network, or weights beyond half precision.
+    """
+    mars = load_mars(config, trained)
+    return encode_mars(mars, {METADATA_KEY: write_statistics(load_statistics(trained))})
+
+
+def mars_tiny() -> MarsLearner:
+    """Return the learner of the tiny preset, which sees drawn places only."""
+    return MarsLearner(find_preset("mars-tiny"), weights=_TINY_WEIGHTS)
+
+
+def mars_tiny_chips() -> MarsLearner:
+    """Return the learner of the tiny preset that sees real chips besides.
+
+    Raises:
+        ConfigError: the environment names no folder of chips.
+        NotFoundError: it holds none.
+        DataError: one of them cannot be used.
+    """
+    folder = os.environ.get(CHIPS_VARIABLE)
+    if not folder:
+        raise ConfigError(f"{CHIPS_VARIABLE} is not set; let it name a folder of chips to learn from")
+    sources = tuple(one for one in find_chips(Path(folder)) if len(one.modalities) == 2)
+    return MarsLearner(find_preset("mars-tiny"), sources=sources, weights=_TINY_WEIGHTS, label="-chips")
+
+
+def mars_tiny_optical() -> MarsLearner:
+    """Return the optical stage: the shipped tiny preset goes on with colour images alone.
+
+    Raises:
+        InputError: no weights are shipped.
+    """
+    folder = os.environ.get(CHIPS_VARIABLE)
+    sources = tuple(one for one in find_chips(Path(folder)) if "rgb" in one.modalities) if folder else ()
+    lessons = LessonConfig(optical=True, alone=0, real=8)
+    config = find_preset("mars-tiny")
+    return MarsLearner(
+        config, lessons, sources, weights=_TINY_WEIGHTS, start=find_weights(config.name), label="-optical"
+    )
+
+
+@lru_cache(maxsize=1)
+def _held_out(lessons: LessonConfig, config: MarsConfig) -> tuple[Chips, ...]:
+    """Return batches of places that no lesson holds, each place once."""
+    apart = replace(lessons, reuse=1)
+    return tuple(draw_chips(apart, config, _VALIDATION_SEED, step) for step in range(_VALIDATION_BATCHES))
+
+
+def _to(batch: Chips, device: torch.device) -> Chips:
+    return Chips(
+        rgb=batch.rgb.to(device),
+        sar=None if batch.sar is None else batch.sar.to(device),
+        valid=batch.valid.to(device),
+        mask=batch.mask.to(device),
+        whole=batch.whole.to(device),
+        alone=batch.alone,
+    )
