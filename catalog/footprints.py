@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import shapely
@@ -15,7 +15,7 @@ from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry as Shape
 
 from catalog.grid import BoundsLonLat
-from catalog.records import Grid, Scene
+from catalog.records import Grid
 
 Points: TypeAlias = NDArray[np.float64]
 
@@ -36,7 +36,16 @@ class Footprint:
     """Per scene: area of its part of the grid (cosine-corrected square degrees), for averages."""
 
 
-def find_footprint(scenes: Sequence[Scene], grid: Grid) -> Footprint:
+class Outlined(Protocol):
+    """Knows where on Earth it is."""
+
+    @property
+    def geometry(self) -> dict[str, Any]:
+        """GeoJSON footprint, lon/lat degrees WGS 84."""
+        ...
+
+
+def find_footprint(scenes: Sequence[Outlined], grid: Grid) -> Footprint:
     """Intersect the scenes' outlines with the grid's.
 
     The grid's outline stands in where the scenes' metadata do not reach it: the pixels are there anyway.

@@ -7,8 +7,9 @@ import json
 import socket
 from dataclasses import dataclass
 
-from catalog import trained_models
 from catalog.cubes import receipts as cubes
+from catalog.embeddings import plan as embeddings
+from catalog.models import plan as models
 from catalog.osm import plan as osm
 from catalog.receipts import RECEIPT_NAME
 from catalog.registrations import plan as registrations
@@ -18,7 +19,8 @@ PRODUCT_FOLDERS = (
     cubes.PRODUCTS_FOLDER,
     osm.PRODUCTS_FOLDER,
     registrations.PRODUCTS_FOLDER,
-    trained_models.PRODUCTS_FOLDER,
+    embeddings.PRODUCTS_FOLDER,
+    models.PRODUCTS_FOLDER,
 )
 RUNS_FOLDER = "runs"
 LEASE_NAME = "lease.json"

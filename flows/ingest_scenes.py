@@ -12,12 +12,15 @@ from prefect.futures import PrefectFuture
 
 from catalog.cubes.preflight import check_hosts, check_local_files, check_space
 from catalog.cubes.receipts import read_cube_receipt
+from catalog.items.assets import cube_bands
 from catalog.products import ProductOutcome
-from catalog.records import CubePlan, Scene
+from catalog.records import Band, CubePlan, Scene
+from catalog.report.facts import RequestFacts
 from catalog.sources.presets import Source, resolve_source
 from flows.artifacts import announce_plan, follow_cubes
 from flows.closing import publish_and_reconcile, publish_standing, summarise
 from flows.journal import Journal
+from flows.pairing import explain_no_pairs
 from flows.params import MapAreaParams
 from flows.planning import plan_request
 from flows.run_report import describe_request, keep_report
@@ -73,8 +76,21 @@ def ingest_scenes(params: MapAreaParams) -> RunSummary:
         except AppError as exc:
             keep_report(request, places, run, journal, failure=exc)
             raise
-        report = keep_report(request, places, run, journal)
-        return run.finish(summarise(run, places, journal, report))
+        unpaired = explain_no_pairs(_list_variables(journal)) if "register" in params.steps else None
+        report = keep_report(_tell_registration(params, unpaired), places, run, journal)
+        summary = summarise(run, places, journal, report)
+        return run.finish(summary.model_copy(update={"unpaired": unpaired}))
+
+
+def _list_variables(journal: Journal[CubePlan]) -> list[list[Band]]:
+    """List the variables of each cube that stands."""
+    bad = {outcome.id for outcome in journal.quarantined}
+    return [cube_bands(plan) for plan in journal.plans if plan.id not in bad]
+
+
+def _tell_registration(params: MapAreaParams, unpaired: str | None) -> RequestFacts:
+    told = "radar to optical cubes, after this run" if "register" in params.steps else None
+    return describe_request(params, unpaired or told)
 
 
 def _plan(

@@ -13,6 +13,7 @@ from catalog.registrations.plan import RegistrationPlan, RegistrationReceipt, Sc
 from catalog.report.facts import RequestFacts
 from flows.closing import publish_and_reconcile, summarise
 from flows.journal import Journal
+from flows.model_items import publish_models
 from flows.params import RegisterParams
 from flows.run_report import keep_report
 from flows.runs import RunFolder, RunPlaces, find_places, new_run
@@ -21,7 +22,8 @@ from infra.errors import AppError, InputError, InternalError
 from infra.logging import log_progress
 from infra.storage import Storage, open_storage
 from tasks.find_scenes import find_scenes
-from tasks.register_pair import find_weights_digest, register_pair, registration_settings
+from tasks.keep_model import keep_shipped, plan_matcher
+from tasks.register_pair import register_pair, registration_settings
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +61,8 @@ def register_scenes(params: RegisterParams) -> RunSummary:
     request = _describe_request(params, journal.plans)
     with new_run(storage, params) as run:
         try:
+            if plan_matcher(params.matcher) is not None:  # what the items will say they derive from
+                publish_models(run, places, [keep_shipped(storage.uri, params.matcher)])
             _register(params, storage, journal)
             publish_and_reconcile(run, places, journal)
         except InputError:
@@ -74,9 +78,16 @@ def plan_request(
     params: RegisterParams, fixed: SceneFacts, moving: Sequence[SceneFacts]
 ) -> list[RegistrationPlan]:
     """Plan the registrations of a request; the same request and items give the same plan."""
-    settings, weights = registration_settings(), find_weights_digest(params.matcher)
+    settings, model = registration_settings(), plan_matcher(params.matcher)
     return [
-        plan_registration(fixed, scene, matcher=params.matcher, settings=settings, model_digest=weights)
+        plan_registration(
+            fixed,
+            scene,
+            matcher=params.matcher,
+            settings=settings,
+            model_digest=None if model is None else model.sha256,
+            model_item=None if model is None else model.id,
+        )
         for scene in moving
     ]
 

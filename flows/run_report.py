@@ -77,8 +77,13 @@ def _stage_size(name: str, journal: Journal[Plan]) -> int | None:
     return journal.bytes_written if name == "write" else None
 
 
-def describe_request(params: MapAreaParams) -> RequestFacts:
-    """Put down a request for cubes, for its report."""
+def describe_request(params: MapAreaParams, registration: str | None = None) -> RequestFacts:
+    """Put down a request for cubes, for its report.
+
+    Args:
+        params: The request.
+        registration: What becomes of the step that registers; None where it is not known, or not asked for.
+    """
     options = {
         "Bands": ", ".join(params.bands) if params.bands else "the source's default",
         "Pixel edge": f"{params.resolution_m:g} m",
@@ -91,6 +96,7 @@ def describe_request(params: MapAreaParams) -> RequestFacts:
         "Broken files": params.broken_assets,
         "Quarantine allowed": f"{params.max_quarantined:.0%} of the cubes",
         "Most scenes": str(params.max_scenes),
+        **({"Registration": registration} if registration else {}),
     }
     return RequestFacts(
         bbox=params.bbox,

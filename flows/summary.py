@@ -115,6 +115,8 @@ class RunSummary(BaseModel):
     """What became of the map elements; None where no map was ingested."""
     registrations: tuple[Registered, ...] = ()
     """What became of the pairs that were to be registered."""
+    unpaired: str | None = None
+    """Why no radar cube was to be registered to an optical one; None where one was, or it was not asked."""
     parts: tuple[RunSummary, ...] = ()
     """Summaries of the runs that this one is made of, in order; empty for a single run."""
 
@@ -125,20 +127,20 @@ class RunSummary(BaseModel):
 
 
 def join_summaries(parts: Sequence[RunSummary]) -> RunSummary:
-    """Sum up the runs of one request; the last one gives run, report and places.
+    """Sum up the runs of one request; the one that made cubes gives run, report and places, else the last.
 
     Args:
         parts: Summaries in the order the runs were made, one at least.
     """
-    last = parts[-1]
+    main = next((part for part in parts if part.product == "cube"), parts[-1])
     if len(parts) == 1:
-        return last
+        return main
     counts = ("planned", "written", "reused", "catalogued", "quarantined", "tiles_read", "bytes_written")
     stages: dict[str, float] = {}
     for part in parts:
         for stage, seconds in part.stage_seconds.items():
             stages[stage] = stages.get(stage, 0.0) + seconds
-    return last.model_copy(
+    return main.model_copy(
         update={
             **{name: sum(getattr(part, name) for part in parts) for name in counts},
             "quarantine": tuple(entry for part in parts for entry in part.quarantine),

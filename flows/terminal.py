@@ -108,13 +108,16 @@ def print_summary(summary: RunSummary) -> None:
     for pair in summary.registrations:
         verdict = f"registered to {pair.fixed}" if pair.registered else f"not registered ({pair.reason})"
         _print_plain(console, f"  {pair.moving}: {verdict}. {pair.explanation}")
+    if summary.unpaired is not None and summary.planned:
+        _print_plain(console, summary.unpaired)
     if not summary.planned:
         console.print("no scene matches; widen --bbox or --datetime, or look with 'terraloom plan'")
     for entry in summary.quarantine:
         _print_plain(console, f"  quarantined {entry.id}: {entry.reason}")
     _print_plain(console, f"store      {summary.store}")
     _print_plain(console, f"catalogue  {summary.catalogue}")
-    console.print(Text("report     ").append_text(_link_report(summary.report)), soft_wrap=True)
+    for part in summary.parts or (summary,):
+        console.print(Text("report     ").append_text(_link_report(part.report)), soft_wrap=True)
     _print_plain(console, f"look       terraloom serve --store {summary.store}")
 
 

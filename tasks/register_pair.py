@@ -16,7 +16,6 @@ from catalog.registrations.plan import RegistrationPlan
 from catalog.registrations.product import Outcome, write_registration
 from catalog.registrations.reading import read_scene
 from catalog.registrations.tie_points import FoundPoints
-from infra.digests import sha256_of_file
 from infra.errors import DataError, NotFoundError
 from infra.storage import open_storage
 from tasks.policies import PIXELS
@@ -65,21 +64,6 @@ def registration_settings() -> dict[str, Any]:
     from models.registration.scenes import RegistrationConfig
 
     return dataclasses.asdict(RegistrationConfig())
-
-
-def find_weights_digest(matcher: str) -> str | None:
-    """Return the SHA-256 of the weights that come with a learned matcher; None for one without any.
-
-    Raises:
-        InputError: no weights come with it.
-    """
-    from models.matchers import LEARNED_MATCHERS
-
-    if matcher not in LEARNED_MATCHERS:
-        return None
-    from models.mapglue.checkpoint import find_weights
-
-    return sha256_of_file(find_weights(matcher))
 
 
 def find_lean(plan: RegistrationPlan) -> tuple[float, float] | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from prefect import task
 
 from catalog.cubes.finish import THUMBNAIL_NAME
-from catalog.products import ProductPlan, ProductReceipt, receipt_of
+from catalog.products import PlacedPlan, ProductReceipt, receipt_of
 from catalog.report.collect import choose_rows, collect_facts
 from catalog.report.facts import Picture, RunRecord
 from catalog.report.page import render_page
@@ -25,7 +25,7 @@ DASK_REPORT_NAME = "dask-report.html"
 
 
 @task(**NETWORK)
-def write_report(store_uri: str, record: RunRecord, plans: Sequence[ProductPlan], *, folder: str) -> str:
+def write_report(store_uri: str, record: RunRecord, plans: Sequence[PlacedPlan], *, folder: str) -> str:
     """Draw a run's page and keep it in the store.
 
     Args:
@@ -57,12 +57,12 @@ def write_report(store_uri: str, record: RunRecord, plans: Sequence[ProductPlan]
     return storage.href(path)
 
 
-def _read_receipts(storage: Storage, plans: Sequence[ProductPlan]) -> dict[str, ProductReceipt]:
+def _read_receipts(storage: Storage, plans: Sequence[PlacedPlan]) -> dict[str, ProductReceipt]:
     found = ((plan.id, receipt_of(storage, plan)) for plan in plans)
     return {name: receipt for name, receipt in found if receipt is not None}
 
 
-def _load_pictures(storage: Storage, plans: Sequence[ProductPlan]) -> list[Picture]:
+def _load_pictures(storage: Storage, plans: Sequence[PlacedPlan]) -> list[Picture]:
     """Load small pictures until the page has no room for more; a missing one is left out, and said."""
     pictures: list[Picture] = []
     room = MAX_BYTES
@@ -74,7 +74,7 @@ def _load_pictures(storage: Storage, plans: Sequence[ProductPlan]) -> list[Pictu
     return pictures
 
 
-def _load_picture(storage: Storage, plan: ProductPlan) -> Picture | None:
+def _load_picture(storage: Storage, plan: PlacedPlan) -> Picture | None:
     path = f"{plan.path}/{THUMBNAIL_NAME}"
     try:
         data_uri, size_xy = shrink_thumbnail(storage.read(path))

@@ -33,7 +33,7 @@ from catalog.records import Band, CubePlan, Grid
 from infra.storage import Storage
 
 CUBE_FOLDER = "cube.zarr"
-_GRID_MAPPING = "spatial_ref"
+GRID_MAPPING = "spatial_ref"
 
 _PROJ = {
     "schema_url": "https://raw.githubusercontent.com/zarr-experimental/geo-proj/refs/tags/v1/schema.json",
@@ -88,13 +88,13 @@ def _lay_out(grid: Grid, bands: tuple[Band, ...]) -> dict[str, bytes]:
     levels = count_levels(grid)
     zarr.create_group(store=store, attributes=_root_attributes(grid, levels))
     for level in range(levels):
-        attributes = _level_attributes(grid, level)
+        attributes = level_attributes(grid, level)
         group = zarr.create_group(store=store, path=str(level), attributes=attributes)
         _lay_out_bands(group, grid, bands, level)
-        _lay_out_coordinates(group, grid, level)
+        lay_out_coordinates(group, grid, level)
     written = {key: buffer.to_bytes() for key, buffer in sorted(objects.items())}
     for folder in ("", *(f"{level}/" for level in range(levels))):
-        written[f"{folder}zarr.json"] = _consolidate(written, folder)
+        written[f"{folder}zarr.json"] = consolidate_metadata(written, folder)
     return {f"{CUBE_FOLDER}/{key}": data for key, data in written.items()}
 
 
@@ -121,7 +121,7 @@ def _lay_out_bands(group: zarr.Group, grid: Grid, bands: tuple[Band, ...], level
         )
 
 
-def _consolidate(objects: Mapping[str, bytes], group: str) -> bytes:
+def consolidate_metadata(objects: Mapping[str, bytes], group: str) -> bytes:
     """Copy the metadata of all nodes below a group into its own, so that opening it is one request."""
     suffix = "zarr.json"
     nodes = {
@@ -140,7 +140,14 @@ def _plain_metadata(data: bytes) -> dict[str, Any]:
     return {key: value for key, value in metadata.items() if key != "consolidated_metadata"}
 
 
-def _lay_out_coordinates(group: zarr.Group, grid: Grid, level: int) -> None:
+def lay_out_coordinates(group: zarr.Group, grid: Grid, level: int) -> None:
+    """Write what places a level's pixels: x, y and the CRS; and make room for its time.
+
+    Args:
+        group: Zarr group of the level.
+        grid: Of the full resolution.
+        level: 0 for that resolution itself.
+    """
     geobox = GeoBox(level_shape(grid, level), level_transform(grid, level), grid.crs)
     crs = CRS.from_user_input(grid.crs)
     axes = {str(axis.get("axis", "")).lower(): dict(axis) for axis in crs.cs_to_cf()}
@@ -168,19 +175,19 @@ def _lay_out_coordinates(group: zarr.Group, grid: Grid, level: int) -> None:
     )
     affine = level_transform(grid, level).to_gdal()
     mapping = crs.to_cf() | {"spatial_ref": crs.to_wkt(), "GeoTransform": " ".join(f"{v!r}" for v in affine)}
-    group.create_array(_GRID_MAPPING, shape=(), dtype="int64", fill_value=0, attributes=mapping)
+    group.create_array(GRID_MAPPING, shape=(), dtype="int64", fill_value=0, attributes=mapping)
 
 
 def _band_attributes(band: Band) -> dict[str, Any]:
     attributes: dict[str, Any] = {
         "zarr_conventions": [_SPATIAL],
         "spatial:dimensions": ["y", "x"],
-        "grid_mapping": _GRID_MAPPING,
-        "coordinates": f"time {_GRID_MAPPING}",
+        "grid_mapping": GRID_MAPPING,
+        "coordinates": f"time {GRID_MAPPING}",
         "long_name": band.common_name or band.name,
     }
     if not band.quality:
-        attributes["_FillValue"] = _json_fill(band)
+        attributes["_FillValue"] = _spell_fill(band)
         if (band.scale, band.offset) != (1.0, 0.0):
             attributes |= {"scale_factor": band.scale, "add_offset": band.offset}
     if band.unit:
@@ -188,11 +195,14 @@ def _band_attributes(band: Band) -> dict[str, Any]:
     return attributes
 
 
-def _json_fill(band: Band) -> float | int | str:
+def _spell_fill(band: Band) -> float | int | str:
     fill = fill_value(band)
+    return fill if isinstance(fill, int) else spell_float_fill(fill)
+
+
+def spell_float_fill(fill: float) -> str:
+    """Spell a float fill value as an attribute that xarray reads."""
     # xarray spells float fill values of Zarr v3 attributes as base64 of the little-endian number.
-    if isinstance(fill, int):
-        return fill
     return base64.standard_b64encode(np.dtype("<f8").type(fill).tobytes()).decode()
 
 
@@ -217,7 +227,8 @@ def _root_attributes(grid: Grid, levels: int) -> dict[str, Any]:
     }
 
 
-def _level_attributes(grid: Grid, level: int) -> dict[str, Any]:
+def level_attributes(grid: Grid, level: int) -> dict[str, Any]:
+    """Return what a level's group says by CF and the GeoZarr conventions."""
     conventions = {"Conventions": "CF-1.11", "zarr_conventions": [_PROJ, _SPATIAL]}
     return conventions | _spatial_attributes(grid, level)
 

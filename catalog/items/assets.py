@@ -153,7 +153,7 @@ def _describe_band(band: Band, statistics: BandStatistics | None) -> dict[str, A
         described["description"] = "Classes or bit fields: compare, never average."
     described |= _eo_fields(band)
     if statistics is not None:
-        described["statistics"] = _to_statistics(statistics)
+        described["statistics"] = spell_statistics(statistics)
     return described
 
 
@@ -166,7 +166,7 @@ def _eo_fields(band: Band) -> dict[str, Any]:
     return fields
 
 
-def _to_statistics(statistics: BandStatistics) -> dict[str, Any]:
+def spell_statistics(statistics: BandStatistics) -> dict[str, Any]:
     """Spell statistics of stored numbers; what is not finite (no valid pixel) is left out."""
     values = {
         "minimum": statistics.minimum,
@@ -194,7 +194,7 @@ def describe_channel(key: str, statistics: BandStatistics | None) -> dict[str, A
     """Describe one channel of a drawn picture, by its key in the receipt's statistics."""
     channel: dict[str, Any] = {"name": key.rpartition("/")[2], "data_type": "uint8"}
     if statistics is not None:
-        channel["statistics"] = _to_statistics(statistics)
+        channel["statistics"] = spell_statistics(statistics)
     return channel
 
 

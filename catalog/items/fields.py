@@ -10,7 +10,7 @@ from typing import Any
 from pyproj import CRS
 
 from catalog.items.assets import to_number
-from catalog.items.collections import PROCESSING
+from catalog.items.collections import MLM, PROCESSING
 from catalog.records import Grid
 
 _EXTENSIONS = {
@@ -23,6 +23,7 @@ _EXTENSIONS = {
     "cube:": "https://stac-extensions.github.io/datacube/v2.3.0/schema.json",
     "file:": "https://stac-extensions.github.io/file/v2.1.0/schema.json",
     "processing:": PROCESSING,
+    "mlm:": MLM,
     "table:": "https://stac-extensions.github.io/table/v1.2.0/schema.json",
     "classification:": "https://stac-extensions.github.io/classification/v1.1.0/schema.json",
     "version": "https://stac-extensions.github.io/version/v1.2.0/schema.json",
@@ -80,6 +81,14 @@ def grid_bounds(grid: Grid) -> tuple[float, float, float, float]:
     xs = [c, c + a * cols, c + b * rows, c + a * cols + b * rows]
     ys = [f, f + d * cols, f + e * rows, f + d * cols + e * rows]
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def spell_reference_system(crs: str) -> str | int:
+    """Spell a CRS as the datacube extension does: the EPSG code where there is one, else WKT 2."""
+    authority, _, code = crs.partition(":")
+    if authority == "EPSG" and code.isdigit():
+        return int(code)
+    return str(CRS.from_user_input(crs).to_wkt())
 
 
 def used_extensions(item: dict[str, Any]) -> list[str]:

@@ -141,6 +141,9 @@ def _processing_fields(plan: RegistrationPlan, receipt: RegistrationReceipt) -> 
         fields["processing:software"] = dict(sorted(receipt.software.items()))
     if "terraloom" in receipt.software:
         fields["processing:version"] = receipt.software["terraloom"]
+    if plan.model_item is not None:
+        place = f"collections/{MODELS}/items/{quote(plan.model_item)}"  # below the catalogue's landing page
+        fields["processing:expression"] = {"format": "stac-mlm", "expression": place}
     return fields
 
 

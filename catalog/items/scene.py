@@ -8,8 +8,6 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pyproj import CRS
-
 from catalog.footprints import Footprint, find_footprint
 from catalog.items.assets import (
     CUBE_FOLDER,
@@ -21,7 +19,14 @@ from catalog.items.assets import (
     to_number,
 )
 from catalog.items.collections import SCENES, STAC_VERSION, ZARR_TYPE, provider
-from catalog.items.fields import grid_bounds, projection_fields, spell_day, to_rfc3339, used_extensions
+from catalog.items.fields import (
+    grid_bounds,
+    projection_fields,
+    spell_day,
+    spell_reference_system,
+    to_rfc3339,
+    used_extensions,
+)
 from catalog.pictures.previews import RgbChoice, choose_rgb
 from catalog.records import Band, CubePlan, CubeReceipt, Scene
 
@@ -250,7 +255,7 @@ def _cube_fields(plan: CubePlan) -> dict[str, Any]:
     left, bottom, right, top = grid_bounds(plan.grid)
     a, b, _, d, e, _ = plan.grid.transform
     straight = b == 0 and d == 0
-    reference = _reference_system(plan.grid.crs)
+    reference = spell_reference_system(plan.grid.crs)
     steps = (to_number(a), to_number(e)) if straight else (None, None)
     extents = ([to_number(left), to_number(right)], [to_number(bottom), to_number(top)])
     dimensions = {
@@ -259,13 +264,6 @@ def _cube_fields(plan: CubePlan) -> dict[str, Any]:
     }
     variables = {band.name: _describe_variable(band) for band in cube_bands(plan)}
     return {"cube:dimensions": dimensions, "cube:variables": variables}
-
-
-def _reference_system(crs: str) -> str | int:
-    authority, _, code = crs.partition(":")
-    if authority == "EPSG" and code.isdigit():
-        return int(code)
-    return str(CRS.from_user_input(crs).to_wkt())
 
 
 def _describe_variable(band: Band) -> dict[str, Any]:

@@ -26,36 +26,36 @@ def find_map_data(folder: Path) -> tuple[PairSource, ...]:
     Raises:
         DataError: an image has no partner of its name on the other side, or two.
     """
-    sides = sorted(path for path in folder.rglob("L") if path.is_dir() and _is_set(path.parent))
-    names = Counter(_set_name(left) for left in sides)
+    # By either side: a set that lacks one must not be passed over.
+    sides = (path for side in ("L", "R") for path in folder.rglob(side) if path.is_dir())
+    sets = sorted({path.parent for path in sides if _is_set(path.parent)})
+    names = Counter(map(_set_name, sets))
     return tuple(
         source
-        for left in sides
+        for one in sets
         for source in _pair_up(
-            left,
-            _set_name(left) if names[_set_name(left)] == 1 else left.parent.relative_to(folder).as_posix(),
+            one, _set_name(one) if names[_set_name(one)] == 1 else one.relative_to(folder).as_posix()
         )
     )
 
 
-def _set_name(left: Path) -> str:
-    return f"{left.parent.parent.name}/{left.parent.name}"
+def _set_name(folder: Path) -> str:
+    return f"{folder.parent.name}/{folder.name}"
 
 
 def _is_set(folder: Path) -> bool:
     return folder.name in {"1", "2", "3"} and folder.parent.name.isdecimal()
 
 
-def _pair_up(left: Path, prefix: str) -> list[PairSource]:
-    right = left.with_name("R")
-    moving, fixed = _images(left), _images(right)
+def _pair_up(folder: Path, prefix: str) -> list[PairSource]:
+    moving, fixed = _images(folder / "L"), _images(folder / "R")
     alone = sorted(moving.keys() ^ fixed.keys())
     if alone:
         raise DataError(
-            f"{left.parent} has the image {alone[0]!r} on one side only ({len(alone)} such in all); "
+            f"{folder} has the image {alone[0]!r} on one side only ({len(alone)} such in all); "
             "expected the same names in L and R."
         )
-    number = left.parent.name
+    number = folder.name
     return [
         PairSource(name, number, partial(_read, name, number, fixed[stem], moving[stem]))
         for stem in sorted(moving)

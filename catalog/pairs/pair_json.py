@@ -58,14 +58,11 @@ def find_pair_jsons(folder: Path) -> tuple[PairSource, ...]:
     A pair's id is its file's name without ``.json``; where several files have that name, its path.
 
     Raises:
-        DataError: a file is broken JSON or wrongly filled, or names an image that is absent or outside.
+        DataError: a file is broken JSON or wrongly filled, names an image that is absent or outside, or
+            cannot be read.
     """
     described = [
-        one
-        for path in sorted(folder.rglob("*.json"))
-        if path.is_file()
-        and path.stat().st_size <= MAX_BYTES
-        and (one := _describe(path, folder)) is not None
+        one for path in sorted(folder.rglob("*.json")) if (one := _describe(path, folder)) is not None
     ]
     names = Counter(one.path.stem for one in described)
     sources = []
@@ -94,7 +91,8 @@ def _read(one: _Described, name: str) -> ImagePair:
 
 def _describe(path: Path, folder: Path) -> _Described | None:
     """Return what a file says; None for one that describes no pair."""
-    content = _parse(path)
+    text = _read_text(path)
+    content = None if text is None else _parse(path, text)
     if not isinstance(content, dict) or not {"fixed", "moving"} & content.keys():
         return None
     one_based = "1-based" in str(content.get("pixel_convention", ""))
@@ -114,9 +112,19 @@ def _describe(path: Path, folder: Path) -> _Described | None:
     return _Described(path, kind, fixed, moving, landmarks, transform)
 
 
-def _parse(path: Path) -> object:
+def _read_text(path: Path) -> bytes | None:
+    """Return a file's content; None for what is no file or too large for a pair."""
     try:
-        content: object = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        return path.read_bytes() if path.is_file() and path.stat().st_size <= MAX_BYTES else None
+    except OSError as exc:
+        raise DataError(
+            f"{path} cannot be read ({exc.strerror}); make it readable, or take it out of the folder."
+        ) from exc
+
+
+def _parse(path: Path, text: bytes) -> object:
+    try:
+        content: object = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as exc:  # text that is no UTF-8 is a ValueError too
         raise DataError(f"{path} is no valid JSON: {exc}.") from exc
     return content

@@ -16,7 +16,7 @@ from infra.digests import canonical_json, sha256_of_json
 from infra.errors import InputError
 
 ALGORITHM = "registration"
-ALGORITHM_VERSION = "1"
+ALGORITHM_VERSION = "2"
 """Raised whenever the same inputs would give another transform or layout."""
 PRODUCTS_FOLDER = "registrations"
 _HASH_DIGITS = 12
@@ -161,6 +161,8 @@ def plan_digest(plan: RegistrationPlan) -> str:
             "algorithm": ALGORITHM,
             "version": ALGORITHM_VERSION,
             "inputs": [plan.fixed.digest, plan.moving.digest],
+            # Stated by the items, not by the pixels: an item that is mended gives another transform.
+            "look_azimuth_deg": [plan.fixed.look_azimuth_deg, plan.moving.look_azimuth_deg],
             "grid": dataclasses.asdict(plan.grid),
             "matcher": [plan.matcher, plan.model_digest],
             "settings": plan.settings,

@@ -167,10 +167,12 @@ def _state(plan: RegistrationPlan, outcome: Outcome, applied: str) -> dict[str, 
 
 
 def _name_scenes(plan: RegistrationPlan) -> dict[str, Any]:
+    learned = {"weights_sha256": plan.model_digest, "model_item": plan.model_item}
     return {
         "fixed": plan.fixed.id,
         "moving": plan.moving.id,
         "matcher": plan.matcher,
+        **{name: value for name, value in learned.items() if value is not None},
         "grid": {
             "crs": plan.grid.crs,
             "transform": list(plan.grid.transform),

@@ -28,6 +28,7 @@ _KINDS = (CUBES, MAPS)  # the folders of a store go by the names of the collecti
 _SHARD_PX, _CHUNK_PX = 4096, 1024  # of no consequence here: the working grid is never stored in shards
 _LOOKS_DEG = {"ascending": 77.0, "descending": 283.0}
 """Where a right-looking radar in a sun-synchronous orbit looks, clockwise from north, mid latitudes."""
+_LIGHT = frozenset({"red", "green", "blue", "nir", "nir08", "swir16", "swir22", "pan"})
 _MAX_PX = 1 << 20
 Item = Mapping[str, Any]
 
@@ -140,3 +141,11 @@ def _find_look(properties: Item, bands: tuple[Band, ...]) -> float | None:
 def is_radar(bands: tuple[Band, ...]) -> bool:
     """Say whether the variables of a cube are radar backscatter."""
     return bool(bands) and choose_rgb(bands).kind == "radar"
+
+
+def is_optical(bands: tuple[Band, ...]) -> bool:
+    """Say whether the variables of a cube are reflected or emitted light: no radar, heights or classes."""
+    if not bands or is_radar(bands):
+        return False
+    named = any(band.common_name or band.name.lower() in _LIGHT for band in bands if not band.quality)
+    return named or choose_rgb(bands).kind in {"true_colour", "false_colour"}

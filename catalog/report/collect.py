@@ -10,7 +10,7 @@ import numpy as np
 from pyproj import Transformer
 
 from catalog.footprints import find_footprint
-from catalog.products import ProductPlan, ProductReceipt, digest_of
+from catalog.products import PlacedPlan, ProductReceipt, digest_of
 from catalog.records import Grid
 from catalog.report.facts import CubeFacts, Deed, MapFacts, Picture, RunFacts, RunRecord
 from catalog.report.pictures import spread
@@ -26,7 +26,7 @@ _MAX_PICTURE_SPAN_DEG = 3.0  # a larger grid bends too much for a picture laid f
 _UP = "../.."  # from runs/<run>/ to the store's root
 
 
-def choose_rows(plans: Sequence[ProductPlan], record: RunRecord) -> list[ProductPlan]:
+def choose_rows(plans: Sequence[PlacedPlan], record: RunRecord) -> list[PlacedPlan]:
     """Choose the plans that get a row: all, or those that went wrong and as many others as there is room."""
     if len(plans) <= MAX_ROWS:
         return list(plans)
@@ -39,7 +39,7 @@ def choose_rows(plans: Sequence[ProductPlan], record: RunRecord) -> list[Product
 
 def collect_facts(
     record: RunRecord,
-    plans: Sequence[ProductPlan],
+    plans: Sequence[PlacedPlan],
     receipts: Mapping[str, ProductReceipt],
     pictures: Sequence[Picture],
     *,
@@ -72,7 +72,7 @@ def collect_facts(
 
 
 def _describe_row(
-    subject: Subject, plan: ProductPlan, receipt: ProductReceipt | None, deed: Deed, record: RunRecord
+    subject: Subject, plan: PlacedPlan, receipt: ProductReceipt | None, deed: Deed, record: RunRecord
 ) -> CubeFacts:
     is_api = record.catalogue.startswith(("http://", "https://"))
     base = record.catalogue.rstrip("/")
@@ -99,7 +99,7 @@ def _shorten(reason: str | None) -> str | None:
 
 
 def _describe_map(
-    plans: Sequence[ProductPlan],
+    plans: Sequence[PlacedPlan],
     record: RunRecord,
     backdrop: Picture | None,
     deeds: Mapping[str, Deed],
@@ -140,7 +140,7 @@ def find_corners(grid: Grid) -> tuple[tuple[float, float], ...]:
 
 
 def _choose_backdrop(
-    pictures: Sequence[Picture], plans: Sequence[ProductPlan], receipts: Mapping[str, ProductReceipt]
+    pictures: Sequence[Picture], plans: Sequence[PlacedPlan], receipts: Mapping[str, ProductReceipt]
 ) -> Picture | None:
     """Take the fullest and least cloudy picture, in true colour if there is one: it shows the place."""
     by_id = {plan.id: plan for plan in plans}

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from catalog.embeddings.plan import EmbeddingPlan, EmbeddingReceipt, list_sections
 from catalog.footprints import find_footprint
 from catalog.grid import list_tiles
 from catalog.items.assets import cube_bands
 from catalog.osm.plan import OsmPlan, OsmReceipt
 from catalog.pictures.previews import choose_rgb
-from catalog.products import ProductPlan, ProductReceipt, collection_of, digest_of
+from catalog.products import PlacedPlan, ProductReceipt, collection_of, digest_of
 from catalog.records import CubePlan, CubeReceipt, Grid
 from catalog.registrations.plan import RegistrationPlan, RegistrationReceipt
 from catalog.report.facts import TableFacts
@@ -44,14 +45,16 @@ class Subject:
     """Orders pictures that show as much of the place: larger is better."""
 
 
-def describe_subject(plan: ProductPlan) -> Subject:
+def describe_subject(plan: PlacedPlan) -> Subject:
     """Describe a planned product."""
     if isinstance(plan, RegistrationPlan):
         return _describe_registration(plan)
+    if isinstance(plan, EmbeddingPlan):
+        return _describe_embedding(plan)
     return _describe_cube(plan) if isinstance(plan, CubePlan) else _describe_osm(plan)
 
 
-def valid_percent(plan: ProductPlan, receipt: ProductReceipt | None) -> float | None:
+def valid_percent(plan: PlacedPlan, receipt: ProductReceipt | None) -> float | None:
     """Return the valid share of a cube's fullest data band, %; of any band where all are quality bands."""
     if not (isinstance(plan, CubePlan) and isinstance(receipt, CubeReceipt)):
         return None
@@ -62,10 +65,12 @@ def valid_percent(plan: ProductPlan, receipt: ProductReceipt | None) -> float | 
     return max(known, default=None)
 
 
-def describe_tables(plan: ProductPlan, receipt: ProductReceipt | None) -> tuple[TableFacts, ...]:
-    """Give the tables that a page shows of one product alone: a map's elements, a registration's figures."""
+def describe_tables(plan: PlacedPlan, receipt: ProductReceipt | None) -> tuple[TableFacts, ...]:
+    """Give the tables that a page shows of one product alone: a map's elements, other products' figures."""
     if isinstance(plan, RegistrationPlan) and isinstance(receipt, RegistrationReceipt):
         return (_registration_table(plan, receipt),)
+    if isinstance(plan, EmbeddingPlan) and isinstance(receipt, EmbeddingReceipt):
+        return (_embedding_table(plan, receipt),)
     if not (isinstance(plan, OsmPlan) and isinstance(receipt, OsmReceipt)):
         return ()
     kept = [("nodes", receipt.nodes), ("ways", receipt.ways), ("relations", receipt.relations)]
@@ -140,6 +145,40 @@ def _describe_registration(plan: RegistrationPlan) -> Subject:
         footprint=find_footprint((), plan.grid).geometry,
         picture_title="Checkerboard, before and after",
         clearness=0.0,
+    )
+
+
+def _describe_embedding(plan: EmbeddingPlan) -> Subject:
+    return Subject(
+        id=plan.id,
+        title=f"{plan.scene.title.split(' · ')[0]} by {plan.model}",
+        day=plan.scene.datetime.date(),
+        inputs=tuple((each.scene.id, None) for each in plan.inputs),
+        units=len(list_sections(plan)),
+        collection=collection_of(plan),
+        path=plan.path,
+        digest=digest_of(plan),
+        grid=plan.grid,
+        footprint=find_footprint([plan.scene], plan.scene.grid).geometry,
+        picture_title="Principal components of the vectors",
+        clearness=0.0,
+    )
+
+
+def _embedding_table(plan: EmbeddingPlan, receipt: EmbeddingReceipt) -> TableFacts:
+    rows, cols = plan.grid.shape_yx
+    figures = {
+        "cells": f"{cols:,} × {rows:,}",
+        "tiles with a vector": f"{receipt.tiles:,}",
+        "largest error of stored numbers": f"{receipt.error.maximum:.3g}",
+        "their RMS error": f"{receipt.error.rms:.3g}",
+        "components clipped": f"{receipt.error.clipped:,}",
+    }
+    return TableFacts(
+        title=plan.id,
+        caption=f"Vectors of {plan.settings.width} numbers, stored as {plan.settings.dtype}.",
+        header=("Figure", "Value"),
+        rows=tuple(figures.items()),
     )
 
 

@@ -46,10 +46,11 @@ Osm = Annotated[
     str | None, typer.Option(help="Also publish OpenStreetMap data of the area: an extract, or overpass")
 ]
 Matcher = Annotated[str, typer.Option(help="What finds tie points when scenes are registered")]
+Encoder = Annotated[str, typer.Option(help="Model that gives vectors where step encode is asked for")]
 RegisterToMap = Annotated[
     bool, typer.Option("--register-to-map", help="Also register optical cubes to the drawn map")
 ]
-Steps = Annotated[str, typer.Option(help="Steps to run, comma-separated")]
+Steps = Annotated[str, typer.Option(help="Steps to run, comma-separated; ingest alone registers nothing")]
 MaxQuarantined = Annotated[float, typer.Option(help="Share of cubes that may fail before the exit code is 3")]
 BrokenAssets = Annotated[str, typer.Option(help="refuse, or quarantine cubes whose local files are broken")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; read and write no pixels")]
@@ -69,15 +70,16 @@ def map_command(  # noqa: PLR0913 - the options are the command's contract
     resampling: Resampling = "nearest",
     mask: Mask = "none",
     osm: Osm = None,
-    steps: Steps = "ingest",
+    steps: Steps = "ingest,register",
     matcher: Matcher = "phase",
+    encoder: Encoder = "mars-tiny",
     register_to_map: RegisterToMap = False,
     max_quarantined: MaxQuarantined = 0.0,
     broken_assets: BrokenAssets = "refuse",
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> int:
-    """Map an area: map data, search, read, write cubes, publish.
+    """Map an area: map data, search, read, write cubes, register radar to optical, publish.
 
     Example: terraloom map --source earth-search --collections sentinel-2-l2a --bbox 13.3,52.4,13.5,52.6
     --datetime 2024-06-01/2024-06-10 --bands red,green,blue,nir --store ./store
@@ -112,7 +114,7 @@ def ingest(  # noqa: PLR0913 - the options are the command's contract
     Example: terraloom ingest --source ./catalogue --collections scenes --bbox 13.3,52.4,13.5,52.6
     --datetime 2024-06-01/.. --store ./store
     """
-    params = _to_params(locals())
+    params = _to_params(locals() | {"steps": "ingest"})
     from flows.ingest_scenes import ingest_scenes
 
     return run_flow(ingest_scenes, params, as_json=as_json, max_quarantined=max_quarantined)

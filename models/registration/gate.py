@@ -14,6 +14,7 @@ from models.registration.reasons import Reason
 from models.registration.tie_points import TiePoints
 
 _CELLS = 4  # along each axis, for the spread
+_SHIFT_NODES = 17  # along each axis, for the largest shift
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,10 @@ class GateLimits:
         min_points: tie points found, right or wrong.
         min_inliers: tie points that agree.
         min_ratio: share of the tie points that agree, 0 to 1.
-        max_log10_chance: decimal logarithm of the probability that so many agree by chance.
+        max_log10_chance: decimal logarithm of the probability that so many agree by chance at one place. The
+            transform is the best of the places within reach: some 90 that share nothing, (2 · 12 + 1)² px²
+            over a disc of 1.5 px. At 10⁻⁴ each, fewer than one of a hundred unrelated pairs pass by this
+            bound; in trials it is never nearly reached, as Chernoff's inequality overstates.
         min_spread: share of the scene's 4 × 4 cells that hold a tie point that agrees, 0 to 1.
         max_rmse_px: root mean square residual of those that agree.
         max_halves_px: distance between the displacements that the halves ask for.
@@ -36,7 +40,7 @@ class GateLimits:
     min_points: int = 12
     min_inliers: int = 9
     min_ratio: float = 0.2
-    max_log10_chance: float = -6.0
+    max_log10_chance: float = -4.0
     min_spread: float = 0.25
     max_rmse_px: float = 1.2
     max_halves_px: float = 1.5
@@ -55,7 +59,8 @@ class Figures:
         rmse_px: root mean square residual of the inliers; NaN without any.
         left_out_px: residual at tie points left out of the fit, large ones cut; NaN where not known.
         halves_px: distance between the displacements that the scene's halves ask for; NaN where not known.
-        shift_px: largest correction at a corner of the scene; NaN without a transform.
+        shift_px: largest correction on an even grid over the scene, its corners among it; NaN without a
+            transform.
     """
 
     points: int = 0
@@ -157,8 +162,6 @@ def _measure(
     points: TiePoints, inliers: NDArray[np.bool_], choice: Choice, search: Search, limits: GateLimits
 ) -> Figures:
     residual = residuals_px(points, choice.fit)[inliers]
-    height, width = search.shape
-    corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], np.float64)
     return Figures(
         points=len(points),
         inliers=int(inliers.sum()),
@@ -167,8 +170,15 @@ def _measure(
         rmse_px=float(np.sqrt(np.mean(residual**2))) if len(residual) else math.nan,
         left_out_px=choice.residual_px[choice.fit.kind],
         halves_px=_compare_halves(points, choice.fit, limits),
-        shift_px=float(np.hypot(*(choice.fit.apply(corners) - corners).T).max()),
+        shift_px=_find_largest_shift(choice.fit, search.shape),
     )
+
+
+def _find_largest_shift(fit: Fit, shape: tuple[int, int]) -> float:
+    """Return how far a transform moves the scene where it moves it most: what bends may do so inside it."""
+    across, down = np.meshgrid(*(np.linspace(0, length - 1, _SHIFT_NODES) for length in shape[::-1]))
+    spots = np.column_stack([across.ravel(), down.ravel()])
+    return float(np.hypot(*(fit.apply(spots) - spots).T).max())
 
 
 def chance_log10(points: TiePoints, inliers: NDArray[np.bool_], search: Search, limits: GateLimits) -> float:

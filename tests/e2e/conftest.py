@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.processes import CommandLine, Ended, dask_processes
+from tests.support.warm_start import warm_start
 from tests.support.worlds import World, draw_world
 
 
@@ -67,9 +68,16 @@ def dask_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def quick_terraloom(terraloom: CommandLine, dask_address: str) -> CommandLine:
-    """The command line with a Prefect API and a Dask cluster that stand already."""
-    return terraloom.using(TERRALOOM_DASK__ADDRESS=dask_address)
+def warm_terraloom(terraloom: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    """The command line with a Prefect API, forked from a process that has imported everything."""
+    with warm_start(tmp_path_factory.mktemp("warm"), terraloom.full_environment) as warm:
+        yield replace(terraloom, warm=warm)
+
+
+@pytest.fixture(scope="session")
+def quick_terraloom(warm_terraloom: CommandLine, dask_address: str) -> CommandLine:
+    """The same, with a Dask cluster that stands already."""
+    return warm_terraloom.using(TERRALOOM_DASK__ADDRESS=dask_address)
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +91,7 @@ def undisturbed(terraloom: CommandLine, world: World, tmp_path_factory: pytest.T
     """The sample world mapped on a cluster of the run's own; tests read it and leave it as it is."""
     store = tmp_path_factory.mktemp("undisturbed") / "store"
     started = time.monotonic()
-    ended = terraloom.run("map", *world.words(store), "--json")
+    ended = terraloom.run(*world.mapping(store), "--json")
     assert ended.code == 0, ended.err
     return Run(world=world, store=store, ended=ended, seconds=time.monotonic() - started)
 

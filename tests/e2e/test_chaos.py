@@ -43,7 +43,7 @@ def _seeded_moments() -> Iterator[object]:
 def test_a_kill_and_a_plain_rerun_leave_what_an_undisturbed_run_does(
     undisturbed: Run, terraloom: CommandLine, store: Path, victim: str, moment: float
 ) -> None:
-    words = ("map", *undisturbed.world.words(store), "--json")
+    words = (*undisturbed.world.mapping(store), "--json")
     started = time.monotonic()
     process = terraloom.start(*words)
     family = _wait_for_workers(process.pid) if victim == "worker" else []
@@ -67,7 +67,7 @@ def test_a_kill_and_a_plain_rerun_leave_what_an_undisturbed_run_does(
 
 
 def test_two_copies_of_a_run_at_once_are_as_one(undisturbed, quick_terraloom, store):
-    words = ("map", *undisturbed.world.words(store), "--json")
+    words = (*undisturbed.world.mapping(store), "--json")
     copies = [quick_terraloom.start(*words) for _ in range(2)]
     for copy in copies:
         _, err = copy.communicate(timeout=300)
@@ -78,7 +78,7 @@ def test_two_copies_of_a_run_at_once_are_as_one(undisturbed, quick_terraloom, st
 def test_gc_sweeps_what_a_killed_run_left_and_a_rerun_completes(
     undisturbed, bare_terraloom, terraloom, store
 ):
-    words = ("map", *undisturbed.world.words(store), "--json")
+    words = (*undisturbed.world.mapping(store), "--json")
     process = bare_terraloom.start(*words)  # its Prefect server is its own, too
     wait_until(lambda: list(store.glob("scenes/*/cube.zarr/zarr.json")), 120, "a cube to be begun")
     family = descendants(process.pid)
@@ -103,7 +103,7 @@ def test_gc_sweeps_what_a_killed_run_left_and_a_rerun_completes(
 
 
 def test_gc_beside_a_running_run_takes_nothing(undisturbed, terraloom, bare_terraloom, store):
-    words = ("map", *undisturbed.world.words(store), "--json")
+    words = (*undisturbed.world.mapping(store), "--json")
     process = terraloom.start(*words)
     wait_until(lambda: list(store.glob("runs/*/lease.json")), 120, "the run to take its lease")
     ended = bare_terraloom.run("gc", "--store", store)

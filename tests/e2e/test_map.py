@@ -151,14 +151,14 @@ def test_lineage_leads_to_the_inputs(items):
 
 def test_the_second_run_reads_nothing_and_changes_nothing(undisturbed, quick_terraloom):
     before, tree = read_items(undisturbed.store), store_tree(undisturbed.store)
-    told = quick_terraloom.run("map", *undisturbed.world.words(undisturbed.store), "--json").told
+    told = quick_terraloom.run(*undisturbed.world.mapping(undisturbed.store), "--json").told
     assert (told["written"], told["reused"], told["tiles_read"], told["catalogued"]) == (0, 6, 0, 6)
     assert read_items(undisturbed.store) == before, "created and updated included"
     assert store_tree(undisturbed.store) == tree
 
 
 def test_looking_writes_nothing(undisturbed, bare_terraloom, store):
-    dry = bare_terraloom.run("map", *undisturbed.world.words(store), "--dry-run", "--json").told
+    dry = bare_terraloom.run(*undisturbed.world.mapping(store), "--dry-run", "--json").told
     assert (dry["planned"], dry["written"], dry["reused"]) == (6, 0, 0)
     assert sorted(row["cube"] for row in dry["plan"]) == undisturbed.summary["item_ids"]
     assert not store.exists()
@@ -201,9 +201,7 @@ def test_plain_geotiffs_become_a_source(undisturbed, bare_terraloom, quick_terra
     ended = bare_terraloom.run("stac", photos, "--collection", "photos", "--out", tmp_path / "stac")
     assert ended.code == 0, ended.err
     request = undisturbed.world.at(tmp_path / "stac").only("photos")
-    told = quick_terraloom.run(
-        "map", *request.words(store, "--datetime", "2000-01-01/2100-01-01"), "--json"
-    ).told
+    told = quick_terraloom.run(*request.mapping(store, "--datetime", "2000-01-01/2100-01-01"), "--json").told
     assert told["written"] == told["catalogued"] == 1
 
 
@@ -226,7 +224,7 @@ def test_other_spellings_of_the_source_are_the_same_request(undisturbed, bare_te
 
 def test_an_api_with_range_reads_gives_the_same_products(undisturbed, quick_terraloom, tmp_path, store):
     with serving_api(undisturbed.world, tmp_path) as request:
-        told = quick_terraloom.run("map", *request.words(store), "--json").told
+        told = quick_terraloom.run(*request.mapping(store), "--json").told
     assert told["item_ids"] == undisturbed.summary["item_ids"]
     assert receipts(store) == receipts(undisturbed.store)
     assert store_tree(store) == store_tree(undisturbed.store)
@@ -234,7 +232,7 @@ def test_an_api_with_range_reads_gives_the_same_products(undisturbed, quick_terr
 
 def test_stackstac_reads_the_same_pixels(undisturbed, quick_terraloom, store):
     request = undisturbed.world
-    told = quick_terraloom.run("map", *request.words(store, "--loader", "stackstac"), "--json").told
+    told = quick_terraloom.run(*request.mapping(store, "--loader", "stackstac"), "--json").told
     assert not set(told["item_ids"]) & set(undisturbed.summary["item_ids"]), "the loader is part of identity"
     assert _nameless(pixel_checksums(store)) == _nameless(pixel_checksums(undisturbed.store))
 

@@ -31,11 +31,11 @@ def extract(world: World) -> Path:
 
 @pytest.fixture(scope="module")
 def published(
-    terraloom: CommandLine, extract: Path, tmp_path_factory: pytest.TempPathFactory
+    warm_terraloom: CommandLine, extract: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any]]:
     """A store that holds the sample extract, and what the command told."""
     store = tmp_path_factory.mktemp("osm") / "store"
-    ended = terraloom.run("osm", "--source", extract, "--store", store, "--network", "drive", "--json")
+    ended = warm_terraloom.run("osm", "--source", extract, "--store", store, "--network", "drive", "--json")
     assert ended.code == 0, ended.err
     return store, ended.told
 
@@ -87,16 +87,16 @@ def test_every_asset_opens_with_the_usual_tools(item):
         assert max(picture.size) == 512
 
 
-def test_a_second_run_writes_nothing(published, terraloom, extract):
+def test_a_second_run_writes_nothing(published, warm_terraloom, extract):
     store, _ = published
     before = store_tree(store)
-    ended = terraloom.run("osm", "--source", extract, "--store", store, "--network", "drive", "--json")
+    ended = warm_terraloom.run("osm", "--source", extract, "--store", store, "--network", "drive", "--json")
     assert (ended.told["written"], ended.told["reused"]) == (0, 1)
     assert store_tree(store) == before
 
 
-def test_another_store_gets_the_same_bytes(published, terraloom, extract, store):
-    ended = terraloom.run("osm", "--source", extract, "--store", store, "--network", "drive", "--json")
+def test_another_store_gets_the_same_bytes(published, warm_terraloom, extract, store):
+    ended = warm_terraloom.run("osm", "--source", extract, "--store", store, "--network", "drive", "--json")
     assert ended.code == 0
     assert store_tree(store) == store_tree(published[0])
     assert comparable_items(store) == comparable_items(published[0])
@@ -123,13 +123,16 @@ def test_map_takes_the_extract_along(quick_terraloom, world, extract, store):
     assert [part["product"] for part in told["parts"]] == ["area", "cube"]
     assert told["features"]["kept"] > 100
     assert told["bytes_written"] == sum(part["bytes_written"] for part in told["parts"])
+    assert told["unpaired"] == "nothing to register: none of the cubes is radar"
+    assert told["report"] == told["parts"][1]["report"]
+    assert told["unpaired"] in Path(told["report"]).read_text()
 
 
-def test_a_box_takes_part_of_the_extract(terraloom, extract, world, store):
+def test_a_box_takes_part_of_the_extract(warm_terraloom, extract, world, store):
     west, south, east, north = world.bbox
     box = (west, south, (west + east) / 2, (south + north) / 2)
     words = ("--source", extract, "--bbox", ",".join(map(str, box)), "--store", store)
-    told = terraloom.run("osm", *words, "--no-graph", "--json").told
+    told = warm_terraloom.run("osm", *words, "--no-graph", "--json").told
     (item,) = read_items(store).values()
     assert "graph" not in item["assets"]
     reading = read_features(describe_extract(extract), box)
@@ -160,37 +163,37 @@ def _assert_refused(ended: Ended, store: Path, *named: str) -> None:
     ],
     ids=lambda value: " ".join(value) if value[0].startswith("--") else "-",
 )
-def test_a_malformed_request(bare_terraloom, prefect_url, store, tmp_path, words, named):
+def test_a_malformed_request(warm_terraloom, store, tmp_path, words, named):
     (tmp_path / "towns.shp").write_bytes(b"shape")
-    ended = bare_terraloom.using(PREFECT_API_URL=prefect_url).run(
+    ended = warm_terraloom.run(
         "osm", *(word.replace("towns.shp", str(tmp_path / "towns.shp")) for word in words), "--store", store
     )
     _assert_refused(ended, store, *named)
 
 
-def test_an_empty_extract(terraloom, store, tmp_path):
+def test_an_empty_extract(warm_terraloom, store, tmp_path):
     empty = tmp_path / "empty.osm"
     empty.write_text(
         '<?xml version="1.0"?><osm version="0.6"><bounds minlat="1" minlon="1" maxlat="2" maxlon="2"/></osm>'
     )
-    _assert_refused(terraloom.run("osm", "--source", empty, "--store", store), store, str(empty))
+    _assert_refused(warm_terraloom.run("osm", "--source", empty, "--store", store), store, str(empty))
 
 
-def test_an_area_outside_the_extract(terraloom, extract, store):
+def test_an_area_outside_the_extract(warm_terraloom, extract, store):
     words = ("--source", extract, "--bbox", "100,10,100.1,10.1", "--store", store)
-    _assert_refused(terraloom.run("osm", *words), store, extract.name)
+    _assert_refused(warm_terraloom.run("osm", *words), store, extract.name)
 
 
-def test_an_extract_cut_in_half(terraloom, extract, store, tmp_path):
+def test_an_extract_cut_in_half(warm_terraloom, extract, store, tmp_path):
     half = tmp_path / extract.name
     half.write_bytes(extract.read_bytes())
     cut_file(half)
-    _assert_refused(terraloom.run("osm", "--source", half, "--store", store), store, str(half))
+    _assert_refused(warm_terraloom.run("osm", "--source", half, "--store", store), store, str(half))
 
 
-def test_overpass_that_cannot_be_reached(terraloom, store, tmp_path):
+def test_overpass_that_cannot_be_reached(warm_terraloom, store, tmp_path):
     url = f"http://127.0.0.1:{free_port()}/api"
-    command = terraloom.using(TERRALOOM_OSM__OVERPASS_URLS=url, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    command = warm_terraloom.using(TERRALOOM_OSM__OVERPASS_URLS=url, XDG_CACHE_HOME=str(tmp_path / "cache"))
     ended = command.run("osm", "--source", "overpass", "--bbox", "9.5,47.1,9.51,47.11", "--store", store)
     assert ended.code in {1, 2}
     assert len(ended.lines) == 1

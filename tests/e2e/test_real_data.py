@@ -63,7 +63,7 @@ def runs(
     made = {}
     for name, request in catalogues.items():
         store = tmp_path_factory.mktemp(f"{name}-store")
-        ended = quick_terraloom.run("map", *request.words(store), "--json")
+        ended = quick_terraloom.run(*request.mapping(store), "--json")
         assert ended.code == 0, ended
         made[name] = Run(world=request, store=store, ended=ended, seconds=ended.told["seconds"])
     return made
@@ -98,7 +98,7 @@ def test_landsat_numbers_become_reflectance(runs):
 
 def test_landsat_clouds_are_masked_by_its_quality_band(runs, quick_terraloom, store):
     run = runs["landsat-c2-l2"]
-    told = quick_terraloom.run("map", *run.world.words(store, "--mask", "clouds"), "--json").told
+    told = quick_terraloom.run(*run.world.mapping(store, "--mask", "clouds"), "--json").told
     assert told["catalogued"] == 1
     (plain,), (masked,) = (list(read_items(place).values()) for place in (run.store, store))
     before, after = (_open(item, mask_and_scale=False) for item in (plain, masked))
@@ -114,7 +114,7 @@ def test_an_api_with_range_reads_gives_the_same_pixels(
     runs, quick_terraloom, real_data, tmp_path, store, name
 ):
     with serving_api(runs[name].world, tmp_path, file_root=real_data) as request:
-        told = quick_terraloom.run("map", *request.words(store), "--json").told
+        told = quick_terraloom.run(*request.mapping(store), "--json").told
     assert told["catalogued"] == _CUBES[name]
     # Files without a stated checksum are known by their address, so ids differ; pixels must not.
     assert _nameless(pixel_checksums(store)) == _nameless(pixel_checksums(runs[name].store))
@@ -135,7 +135,7 @@ def test_the_earth_search_item(real_data, quick_terraloom, tmp_path, store):
         datetime="2020-03-18/2020-03-18",
         extra=("--resolution-m", "600"),
     )
-    told = quick_terraloom.run("map", *request.words(store, "--bands", "B01,B09"), "--json").told
+    told = quick_terraloom.run(*request.mapping(store, "--bands", "B01,B09"), "--json").told
     assert told["catalogued"] == 1
     (made,) = read_items(store).values()
     _check_product(store, made)

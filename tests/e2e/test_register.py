@@ -36,10 +36,10 @@ def _find(store: Path, words: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def registered(terraloom: CommandLine, mapped: Path) -> dict[str, Any]:
+def registered(warm_terraloom: CommandLine, mapped: Path) -> dict[str, Any]:
     """What the command told of the second radar pass."""
     fixed, moving = _find(mapped, "optical-20250918"), _find(mapped, "radar-20250917")
-    ended = terraloom.run("register", "--store", mapped, "--fixed", fixed, "--moving", moving, *WORDS)
+    ended = warm_terraloom.run("register", "--store", mapped, "--fixed", fixed, "--moving", moving, *WORDS)
     assert ended.code == 0, ended.err
     return ended.told
 
@@ -87,11 +87,11 @@ def test_the_item_is_valid_and_found_by_its_figures(registered, mapped, bare_ter
     assert table["agrees"].sum() == pair["figures"]["inliers"]
 
 
-def test_a_second_run_writes_nothing(registered, mapped, terraloom):
+def test_a_second_run_writes_nothing(registered, mapped, warm_terraloom):
     (pair,) = registered["registrations"]
     before, items = store_tree(mapped), comparable_items(mapped)
     words = ("--store", mapped, "--fixed", pair["fixed"], "--moving", pair["moving"])
-    told = terraloom.run("register", *words, *WORDS).told
+    told = warm_terraloom.run("register", *words, *WORDS).told
     assert (told["written"], told["reused"]) == (0, 1)
     assert told["registrations"] == registered["registrations"]
     assert store_tree(mapped) == before
@@ -107,8 +107,7 @@ def test_the_report_shows_the_verdict(registered):
 
 def test_map_registers_what_it_ingests(quick_terraloom, world, store):
     (extract,) = world.folder.glob("*.osm*")
-    words = world.words(store, "--osm", extract, "--steps", "ingest,register", "--register-to-map", *WORDS)
-    told = quick_terraloom.run("map", *words).told
+    told = quick_terraloom.run("map", *world.words(store, "--osm", extract, "--register-to-map", *WORDS)).told
     pairs = told["registrations"]
     items = read_items(store)
     radar = [pair for pair in pairs if "radar" in pair["moving"]]
@@ -120,6 +119,10 @@ def test_map_registers_what_it_ingests(quick_terraloom, world, store):
     assert clear[0]["registered"], clear
     assert clear[0]["figures"]["shift_px"] < 0.6  # the map was drawn where the ground is
     assert told["planned"] == told["catalogued"] == len(items)
+    assert told["unpaired"] is None
+    (cubes,) = [part for part in told["parts"] if part["product"] == "cube"]
+    assert told["report"] == cubes["report"]
+    assert "radar to optical cubes, after this run" in Path(cubes["report"]).read_text()
 
 
 def _assert_refused(ended: Ended, *named: str) -> None:
@@ -137,14 +140,14 @@ def _assert_refused(ended: Ended, *named: str) -> None:
         (("--fixed", "x"), ("--moving",)),
     ],
 )
-def test_a_malformed_request(terraloom, mapped, words, named):
-    _assert_refused(terraloom.run("register", "--store", mapped, *words), *named)
+def test_a_malformed_request(warm_terraloom, mapped, words, named):
+    _assert_refused(warm_terraloom.run("register", "--store", mapped, *words), *named)
 
 
-def test_a_scene_and_itself(terraloom, mapped):
+def test_a_scene_and_itself(warm_terraloom, mapped):
     one = _find(mapped, "optical-20250918")
     _assert_refused(
-        terraloom.run("register", "--store", mapped, "--fixed", one, "--moving", one), one, "itself"
+        warm_terraloom.run("register", "--store", mapped, "--fixed", one, "--moving", one), one, "itself"
     )
 
 

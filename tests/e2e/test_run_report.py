@@ -43,7 +43,7 @@ def test_the_report_tells_the_run(undisturbed):
 
 def test_a_run_that_reuses_everything_has_a_whole_page(undisturbed, quick_terraloom):
     tree = store_tree(undisturbed.store)
-    ended = quick_terraloom.run("map", *undisturbed.world.words(undisturbed.store))
+    ended = quick_terraloom.run(*undisturbed.world.mapping(undisturbed.store))
     assert ended.code == 0, ended.err
     report = re.search(r"report +(\S+report\.html)", ended.out).group(1)
     text = Path(report).read_text()
@@ -57,7 +57,7 @@ def test_a_run_that_reuses_everything_has_a_whole_page(undisturbed, quick_terral
 def test_quarantined_cubes_are_named_with_their_reason(world, quick_terraloom, tmp_path, store):
     spoilt = copy_world(world, tmp_path / "world").only("sample-optical")
     cut_file(item_files(spoilt)[0].parent / "red.tif")
-    told = quick_terraloom.run("map", *spoilt.words(store, "--broken-assets", "quarantine"), "--json").told
+    told = quick_terraloom.run(*spoilt.mapping(store, "--broken-assets", "quarantine"), "--json").told
     text = Path(told["report"]).read_text()
     assert "3 of 4 cubes catalogued, 1 quarantined" in text
     (entry,) = told["quarantine"]

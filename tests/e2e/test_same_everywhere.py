@@ -6,7 +6,7 @@ from tests.support.snapshots import comparable_items, receipts, store_tree
 
 
 def test_a_cluster_of_separate_processes_gives_the_same_products(undisturbed, quick_terraloom, store):
-    told = quick_terraloom.run("map", *undisturbed.world.words(store), "--json").told
+    told = quick_terraloom.run(*undisturbed.world.mapping(store), "--json").told
     assert told["item_ids"] == undisturbed.summary["item_ids"]
     assert receipts(store) == receipts(undisturbed.store)
     assert store_tree(store) == store_tree(undisturbed.store)

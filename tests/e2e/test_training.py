@@ -14,9 +14,11 @@ from prefect.logging.handlers import APILogWorker
 from safetensors.numpy import load_file
 
 from flows.cli import run
+from infra.digests import sha256_of_file
 from models.training.history import losses_of, read_history
 from models.training.registry import TRAINABLES
-from tests.support.snapshots import store_tree
+from tests.support.schemas import validate_item
+from tests.support.snapshots import read_items, store_tree
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +76,28 @@ def test_a_trained_model_stands_with_its_card(trained):
     assert summary == told
 
 
+def test_a_trained_model_is_an_item(trained):
+    store, told = trained
+    (item,) = read_items(store).values()
+    assert (item["id"], item["collection"]) == (told["item"], "models")
+    assert told["catalogue"] == str(store / "catalogue.sqlite")
+    assert item["properties"]["model:score"] == told["figures"]["score"]
+    assert item["properties"]["model:best_step"] == told["best_step"]
+    weights = Path(told["result"]) / "weights.safetensors"
+    assert told["item"] == f"line-{sha256_of_file(weights)[:12]}"
+    assert item["assets"]["weights"]["href"] == str(weights)
+    assert item["assets"]["weights"]["file:checksum"] == "1220" + sha256_of_file(weights)
+    validate_item(item, extensions=False)
+
+
 def test_asked_for_again_it_is_there_already(trained, told_by):
     store, told = trained
     before = store_tree(store / "models")
     again = told_by("--store", store, "--seed", 3)
     assert again["reused"]
-    assert (again["result"], again["figures"]) == (told["result"], told["figures"])
+    assert [again[name] for name in ("result", "figures", "item")] == [
+        told[name] for name in ("result", "figures", "item")
+    ]
     assert store_tree(store / "models") == before
 
 
@@ -90,6 +108,7 @@ def test_stopped_halfway_it_goes_on_to_the_same_end(trained, told_by, tmp_path):
     assert 0 < half["steps"] < 40
     assert half["training"] == told["training"]
     assert (Path(half["result"]) / "MODEL_CARD.md").exists()
+    assert half["item"] is None
     assert not (tmp_path / "models").exists()
     rest = told_by("--store", tmp_path, "--resume", half["training"])
     assert rest["finished"]

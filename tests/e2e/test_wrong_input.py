@@ -51,14 +51,14 @@ def _assert_untouched(store: Path) -> None:
         (("--resolution-m", "ten"), ("ten",)),
         (("--loader", "gdal"), ("gdal", "'odc' or 'stackstac'")),
         (("--steps", "ingest,enocde"), ("enocde", "did you mean encode")),
-        (("--steps", "ingest,encode"), ("encode", "available: osm, ingest")),
+        (("--steps", "ingest,describe"), ("describe", "available: osm, ingest")),
         (("--store", "gs://bucket/prefix"), ("gs://bucket/prefix", "s3://bucket/prefix")),
         (("--colections", "x"), ("--colections", "--collections")),
     ],
     ids=lambda value: " ".join(value) if value[0].startswith("--") else "-",
 )
 def test_a_malformed_request(world, bare_terraloom, store, words, named):
-    _assert_refused(bare_terraloom.run("map", *world.words(store, *words)), *named)
+    _assert_refused(bare_terraloom.run(*world.mapping(store, *words)), *named)
     _assert_untouched(store)
 
 
@@ -87,7 +87,7 @@ def test_an_unreachable_catalogue(world, quick_terraloom, store):
 
 def test_an_unreachable_scheduler(world, terraloom, store):
     address = f"tcp://127.0.0.1:{free_port()}"
-    ended = terraloom.using(TERRALOOM_DASK__ADDRESS=address).run("map", *world.words(store))
+    ended = terraloom.using(TERRALOOM_DASK__ADDRESS=address).run(*world.mapping(store))
     _assert_refused(ended, address, "dask.address")
     _assert_untouched(store)
 
@@ -116,7 +116,7 @@ def test_a_truncated_cog(world, quick_terraloom, tmp_path, store):
     spoilt = copy_world(world, tmp_path / "world")
     victim = item_files(spoilt)[0].parent / "red.tif"
     cut_file(victim)
-    ended = quick_terraloom.run("map", *spoilt.words(store))
+    ended = quick_terraloom.run(*spoilt.mapping(store))
     _assert_refused(ended, str(victim), "cut short", "--broken-assets quarantine")
     _assert_untouched(store)
 
@@ -125,13 +125,13 @@ def test_a_missing_file(world, quick_terraloom, tmp_path, store):
     spoilt = copy_world(world, tmp_path / "world")
     victim = item_files(spoilt)[0].parent / "red.tif"
     victim.unlink()
-    _assert_refused(quick_terraloom.run("map", *spoilt.words(store)), str(victim), "absent")
+    _assert_refused(quick_terraloom.run(*spoilt.mapping(store)), str(victim), "absent")
     _assert_untouched(store)
 
 
 def test_a_store_that_is_a_file(world, quick_terraloom, store):
     store.write_text("mine")
-    ended = quick_terraloom.run("map", *world.words(store))
+    ended = quick_terraloom.run(*world.mapping(store))
     _assert_refused(ended, str(store), "--store")
     assert store.read_text() == "mine"
 
@@ -152,10 +152,10 @@ def test_a_typo_in_a_variable(world, bare_terraloom, store, command):
 def test_a_typo_in_the_settings_file(world, bare_terraloom, tmp_path, store):
     (tmp_path / "terraloom.toml").write_text("[dask]\nworkres = 2\n")
     there = CommandLine(folder=tmp_path, environment=bare_terraloom.environment)
-    _assert_refused(there.run("map", *world.words(store)), "terraloom.toml", "did you mean dask.workers?")
+    _assert_refused(there.run(*world.mapping(store)), "terraloom.toml", "did you mean dask.workers?")
     broken = tmp_path / "broken.toml"
     broken.write_text("dask = [")
-    ended = bare_terraloom.using(TERRALOOM_CONFIG=str(broken)).run("map", *world.words(store))
+    ended = bare_terraloom.using(TERRALOOM_CONFIG=str(broken)).run(*world.mapping(store))
     _assert_refused(ended, str(broken), "TOML")
     _assert_untouched(store)
 
@@ -184,7 +184,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 
 def test_a_disk_too_small_for_the_plan(world, quick_terraloom, small_disk):
     disk = small_disk(1024)
-    ended = quick_terraloom.run("map", *world.words(disk / "store"))
+    ended = quick_terraloom.run(*world.mapping(disk / "store"))
     _assert_refused(ended, "no space left", str(disk / "store"), "--store")
     _assert_untouched(disk / "store")
 
@@ -193,7 +193,7 @@ def test_a_disk_that_fills_while_writing(world, quick_terraloom, small_disk):
     # Larger than the plan's estimate for one band, smaller than its pictures: it fills on the way.
     disk = small_disk(900)
     request = world.only(_OPTICAL)
-    ended = quick_terraloom.run("map", *request.words(disk / "store", "--bands", "red"))
+    ended = quick_terraloom.run(*request.mapping(disk / "store", "--bands", "red"))
     _assert_refused(ended, "no space left", "--store")
     left = [path for path in (disk / "store").glob("scenes/*") if not (path / "receipt.json").exists()]
     assert not left, "half-written products"
@@ -217,7 +217,7 @@ def spoilt_world(world: World, tmp_path_factory: pytest.TempPathFactory) -> Worl
 
 
 def test_bad_scenes_are_quarantined_among_good_ones(spoilt_world, quick_terraloom, store):
-    ended = quick_terraloom.run("map", *spoilt_world.words(store), "--json")
+    ended = quick_terraloom.run(*spoilt_world.mapping(store), "--json")
     told = ended.told
     assert ended.code == 3
     assert (told["planned"], told["written"], told["quarantined"], told["catalogued"]) == (4, 2, 2, 2)
@@ -228,7 +228,7 @@ def test_bad_scenes_are_quarantined_among_good_ones(spoilt_world, quick_terraloo
     assert not bad & set(told["item_ids"])
     assert not bad & set(read_items(store))
     assert not bad & {path.name for path in store.glob("scenes/*")}
-    tolerant = quick_terraloom.run("map", *spoilt_world.words(store, "--max-quarantined", "1"), "--json")
+    tolerant = quick_terraloom.run(*spoilt_world.mapping(store, "--max-quarantined", "1"), "--json")
     assert tolerant.code == 0
     assert (tolerant.told["reused"], tolerant.told["quarantined"]) == (2, 2)
 
@@ -236,7 +236,7 @@ def test_bad_scenes_are_quarantined_among_good_ones(spoilt_world, quick_terraloo
 def test_broken_files_go_to_quarantine_when_asked(world, quick_terraloom, tmp_path, store):
     spoilt = copy_world(world, tmp_path / "world")
     cut_file(item_files(spoilt)[0].parent / "red.tif")
-    ended = quick_terraloom.run("map", *spoilt.words(store, "--broken-assets", "quarantine"), "--json")
+    ended = quick_terraloom.run(*spoilt.mapping(store, "--broken-assets", "quarantine"), "--json")
     assert ended.code == 3
     assert (ended.told["planned"], ended.told["quarantined"], ended.told["catalogued"]) == (6, 1, 5)
     assert "cut short" in ended.told["quarantine"][0]["reason"]

@@ -22,11 +22,13 @@ from catalog.plan import plan_digest as cube_digest
 from catalog.products import item_of, receipt_of
 from catalog.receipts import read_receipt
 from catalog.records import CUBE_RECEIPT, CubePlan
+from catalog.registrations import placing
 from catalog.registrations.plan import RegistrationPlan, SceneFacts, plan_registration
 from catalog.registrations.product import Outcome, write_registration
 from catalog.registrations.reading import read_scene
 from catalog.registrations.scenes import describe_scene
 from catalog.registrations.tie_points import FoundPoints
+from catalog.registrations.warp import write_corrected
 from infra.errors import DataError, InputError
 from infra.storage import LocalStorage
 from models.matching.transforms import apply_transform
@@ -354,6 +356,57 @@ def test_a_tilt_is_told_in_world_coordinates(storage, scratch, fixed):
         assert file.count == 2
         assert np.isnan(file.nodata)
         assert 0 < file.read_masks(1).mean() < 255
+
+
+@pytest.fixture(scope="module")
+def numbered(storage, scratch) -> tuple[SceneFacts, np.ndarray]:
+    """A cube of class and data numbers that float32 cannot hold, and the numbers."""
+    box = make_geobox((70, 90))
+    numbers = (1 << 24) + 1 + np.random.default_rng(8).integers(0, 1 << 20, (70, 90), np.int32)
+    numbers[10:12, 20] = 0  # no data
+    path = write_image(scratch / "numbered.tif", box, numbers)
+    bands = [make_band(name, path, dtype="int32") for name in ("scl", "height")]
+    plan = plan_one([make_scene("numbered", box, bands)], make_grid(box, shard_px=64, chunk_px=32))
+    build_cube(storage, plan)
+    scene = describe_scene(storage, published(storage, plan))
+    assert [band.quality for band in scene.bands] == [True, False]
+    return scene, numbers
+
+
+def _correct(storage: LocalStorage, scene: SceneFacts, shift_xy: tuple[float, float], path: Path) -> Any:
+    path.parent.mkdir(exist_ok=True)
+    write_corrected(storage, scene, scene.grid, lambda xy: xy + np.array(shift_xy), path)
+    assert list(path.parent.iterdir()) == [path]
+    with rasterio.open(path) as file:
+        return file.read()
+
+
+def test_numbers_are_kept_to_the_last_digit(storage, numbered, tmp_path):
+    scene, numbers = numbered
+    for band in _correct(storage, scene, (0.0, 0.0), tmp_path / "same.tif"):
+        np.testing.assert_array_equal(band, numbers)
+
+
+def test_classes_are_picked_and_data_interpolated(storage, numbered, tmp_path):
+    scene, numbers = numbered
+    classes, heights = _correct(storage, scene, (3.5, -2.25), tmp_path / "moved.tif")
+    np.testing.assert_array_equal(classes[3:, :80], numbers[1:-2, 4:84])
+    exact = numbers.astype(np.float64)
+    rows = 0.25 * exact[:-1] + 0.75 * exact[1:]  # 2.25 rows up lies a quarter above the next one
+    mean = (rows[:, 3:-1] + rows[:, 4:]) / 2
+    known = (numbers > 0)[:-1] & (numbers > 0)[1:]
+    known = known[:, 3:-1] & known[:, 4:]
+    np.testing.assert_array_equal(heights[3:, :86], np.where(known, np.rint(mean), 0)[:-2])
+    assert not heights[:2].any()
+    assert not classes[:2].any()
+
+
+def test_a_cube_is_resampled_block_by_block(storage, numbered, tmp_path, monkeypatch):
+    scene, _ = numbered
+    whole = _correct(storage, scene, (3.5, -2.25), tmp_path / "whole" / "moved.tif")
+    monkeypatch.setattr(placing, "READ_PX", 32)
+    parts = _correct(storage, scene, (3.5, -2.25), tmp_path / "parts" / "moved.tif")
+    np.testing.assert_array_equal(parts, whole)
 
 
 def test_a_scene_is_not_registered_to_itself(fixed):

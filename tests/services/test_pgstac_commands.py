@@ -81,7 +81,7 @@ def test_flows_publish_into_pgstac(terraloom, cluster, tmp_path):
                 TERRALOOM_CATALOGUE__URI=url,
                 TERRALOOM_CATALOGUE__TOKEN=TOKEN,
             )
-            words = ("map", *world.words(tmp_path / "store"), "--json")
+            words = (*world.mapping(tmp_path / "store"), "--json")
             first = publishing.run(*words).told
             items = {item["id"]: item for item in reader.search(SearchQuery())}
             assert sorted(items) == first["item_ids"]

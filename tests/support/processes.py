@@ -12,11 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from tests.support.warm_start import WarmStart
 
 COMMAND = str(Path(sys.executable).with_name("terraloom"))
 _FOREIGN = ("TERRALOOM_", "PREFECT_", "DASK_", "AWS_", "GDAL_", "CPL_")
@@ -50,17 +52,20 @@ class CommandLine:
 
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    warm: WarmStart | None = None
+    """What commands that run to their end are forked from; they are executed when None."""
 
     def using(self, **changes: str | None) -> CommandLine:
         """Return the same with other variables; None takes one away."""
         merged: dict[str, str | None] = dict(self.environment) | changes
-        return CommandLine(
-            folder=self.folder,
-            environment={name: value for name, value in merged.items() if value is not None},
-        )
+        return replace(self, environment={name: value for name, value in merged.items() if value is not None})
 
     def run(self, *words: object, timeout_s: float = 300) -> Ended:
         """Run a command to its end."""
+        if self.warm is not None:
+            spelled = [str(word) for word in words]
+            code, out, err = self.warm.run(spelled, self.folder, self.full_environment, timeout_s)
+            return Ended(code=code, out=out, err=err)
         process = self.start(*words)
         try:
             out, err = process.communicate(timeout=timeout_s)
@@ -69,13 +74,18 @@ class CommandLine:
             raise
         return Ended(code=process.returncode, out=out, err=err)
 
+    @property
+    def full_environment(self) -> dict[str, str]:
+        """The machine's variables without those that would change what a test sees, and the own ones."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+        return inherited | dict(self.environment)
+
     def start(self, *words: object) -> subprocess.Popen[str]:
         """Start a command in a session of its own."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
         return subprocess.Popen(
             [COMMAND, *(str(word) for word in words)],
             cwd=self.folder,
-            env=inherited | dict(self.environment),
+            env=self.full_environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

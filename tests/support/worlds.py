@@ -44,6 +44,10 @@ class World:
             *more,
         )
 
+    def mapping(self, store: Path, *more: str) -> tuple[str, ...]:
+        """Spell the request as the command ``map`` that makes cubes and registers none of them."""
+        return ("map", *self.words(store, "--steps", "ingest"), *more)
+
     def at(self, source: object) -> World:
         """Return the same request to another source."""
         return replace(self, source=str(source))

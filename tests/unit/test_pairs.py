@@ -133,6 +133,14 @@ def test_broken_json_is_told_with_its_file(tmp_path, text):
         find_pairs(tmp_path)
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that nobody can read")
+def test_a_file_that_cannot_be_read_is_told(tmp_path):
+    # Modes do not keep root out; this file, of size 0, does.
+    (tmp_path / "locked.json").symlink_to("/proc/self/mem")
+    with pytest.raises(DataError, match=r"locked\.json cannot be read \(Input/output error\)"):
+        find_pairs(tmp_path)
+
+
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path):
     path = write_pair(tmp_path / "set")
     outside = tmp_path / "outside.png"
@@ -182,6 +190,15 @@ def test_map_data_that_does_not_pair_up_is_told(tmp_path):
     with pytest.raises(DataError, match="'b' on one side"):
         find_pairs(tmp_path)
     _save(folder / "R" / "b.jpg", blobs((30, 31)))
+    other = tmp_path / "002" / "3" / "R"
+    other.mkdir(parents=True)
+    assert len(find_pairs(tmp_path)) == 2
+    for name in ("c", "d"):
+        _save(other / f"{name}.png", blobs((30, 30)))
+    with pytest.raises(DataError, match=r"002/3 has the image 'c' on one side only \(2 such"):
+        find_pairs(tmp_path)
+    for path in other.iterdir():
+        path.unlink()
     (_, second) = find_pairs(tmp_path)
     with pytest.raises(DataError, match="lie on one another"):
         second.read()

@@ -34,7 +34,9 @@ WRONG = [
     ({"mask": "cloud"}, "'cloud'", "'none' or 'clouds'"),
     ({"collections": ()}, "collections", "at least 1"),
     ({"steps": ("ingset",)}, "'ingset'", "did you mean ingest?"),
-    ({"steps": ("encode",)}, "'encode'", "available: osm, ingest"),
+    ({"steps": ("describe",)}, "'describe'", "available: osm, ingest"),
+    ({"steps": ("encode",)}, "'encode'", "give --steps ingest,encode"),
+    ({"steps": ("ingest", "encode"), "encoder": "mars-tyny"}, "'mars-tyny'", "did you mean mars-tiny"),
     ({"steps": ("juggle",)}, "'juggle'", "ingest"),
     ({"osm": "map\udcff.osm"}, "'map\\udcff.osm'", "is not UTF-8"),
     ({"shard_px": 3000}, "3000", "power of two"),
@@ -49,7 +51,7 @@ WRONG = [
 
 def test_good_parameters_pass_and_are_frozen():
     params = parse_params(GOOD)
-    assert params.steps == ("ingest",)
+    assert params.steps == ("ingest", "register")
     with pytest.raises(ValueError, match="frozen"):
         params.store = "elsewhere"
     assert MapAreaParams.model_validate_json(params.model_dump_json()) == params

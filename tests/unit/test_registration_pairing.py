@@ -11,7 +11,7 @@ import pytest
 from catalog.records import Band, Grid
 from catalog.registrations.plan import SceneFacts, plan_digest, plan_registration, plan_to_json
 from catalog.registrations.scenes import describe_scene
-from flows.pairing import pair_radar, pair_with_map
+from flows.pairing import explain_no_pairs, pair_radar, pair_with_map
 from flows.params import MapAreaParams, RegisterParams, parse_as
 from infra.errors import InputError
 from infra.storage import LocalStorage
@@ -27,6 +27,16 @@ GRID = Grid(
 RED = Band(name="red", asset="red", href="", dtype="uint16")
 
 
+VV = Band(name="vv", asset="vv", href="", dtype="float32")
+SCL = Band(name="scl", asset="scl", href="", dtype="uint8", quality=True)
+HEIGHT = Band(name="height", asset="height", href="", dtype="float32")
+
+
+def square(west: float, east: float) -> dict:
+    ring = [[west, 0], [east, 0], [east, 1], [west, 1], [west, 0]]
+    return {"type": "Polygon", "coordinates": [ring]}
+
+
 def facts(name: str, day: int, **more) -> SceneFacts:
     stated = {
         "id": name,
@@ -37,12 +47,12 @@ def facts(name: str, day: int, **more) -> SceneFacts:
         "grid": GRID,
         "bands": (RED,),
         "datetime": dt.datetime(2025, 6, day, 10, tzinfo=dt.UTC),
-        "geometry": {},
+        "geometry": square(0, 1),
     }
     return SceneFacts(**stated | more)
 
 
-RADAR = facts("radar", 12, radar=True, look_azimuth_deg=90.0)
+RADAR = facts("radar", 12, bands=(VV,), radar=True, look_azimuth_deg=90.0)
 DRAWN = facts("map", 1, bands=())
 
 
@@ -53,6 +63,35 @@ def test_radar_goes_to_the_clear_scene_nearby():
     unknown = facts("unknown", 12)
     assert pair_radar([unknown, RADAR, clear]) == {"clear": ("radar",)}
     assert pair_radar([RADAR, DRAWN]) == pair_radar([near, clear]) == {}
+
+
+def test_radar_goes_where_its_ground_is():
+    beside = facts("beside", 12, cloud_percent=0.0, geometry=square(0.9, 2))
+    far = facts("far", 25, cloud_percent=1.0)
+    assert pair_radar([beside, far, RADAR]) == {"far": ("radar",)}
+    mostly = dataclasses.replace(beside, geometry=square(0.02, 2))
+    assert pair_radar([mostly, far, RADAR]) == {"beside": ("radar",)}
+
+
+def test_heights_and_classes_are_no_images():
+    relief, classes = facts("relief", 12, bands=(HEIGHT,)), facts("classes", 12, bands=(SCL,))
+    assert pair_radar([relief, classes, RADAR]) == {}
+    assert pair_with_map([relief, classes, DRAWN]) == {}
+    assert pair_radar([relief, facts("red", 30), RADAR]) == {"red": ("radar",)}
+
+
+@pytest.mark.parametrize(
+    ("cubes", "said"),
+    [
+        ([], "no cube"),
+        ([(RED,), (RED, HEIGHT)], "none of the cubes is radar"),
+        ([(VV,), (HEIGHT,)], "no optical cube"),
+        ([(RED,), (VV,)], None),
+    ],
+)
+def test_why_there_is_nothing_to_register(cubes, said):
+    told = explain_no_pairs(cubes)
+    assert told is None if said is None else said in told
 
 
 def test_imagery_goes_to_the_map():
@@ -88,8 +127,14 @@ def test_the_same_request_is_the_same_plan():
         plan_registration(optical, RADAR, matcher="phase", settings=settings | {"seed": 1}),
         plan_registration(RADAR, optical, matcher="phase", settings=settings),
         plan_registration(optical, RADAR, matcher="phase", settings=settings, model_digest="ab"),
+        plan_registration(
+            optical,
+            dataclasses.replace(RADAR, look_azimuth_deg=282.0),
+            matcher="phase",
+            settings=settings,
+        ),
     ]
-    assert len({plan.id, *(each.id for each in others)}) == 5
+    assert len({plan.id, *(each.id for each in others)}) == 6
     assert plan_to_json(plan) == plan_to_json(plan)
 
 
@@ -163,5 +208,8 @@ def test_requests_are_checked():
     assert parse_as(MapAreaParams, request | {"steps": ["ingest", "register"]}).matcher == "phase"
     with pytest.raises(InputError, match="ingest,register"):
         parse_as(MapAreaParams, request | {"steps": ["register"]})
+    assert parse_as(MapAreaParams, request).steps == ("ingest", "register")
     with pytest.raises(InputError, match="--osm"):
-        parse_as(MapAreaParams, request | {"steps": ["ingest", "register"], "register_to_map": True})
+        parse_as(MapAreaParams, request | {"register_to_map": True})
+    with pytest.raises(InputError, match="ingest,register"):
+        parse_as(MapAreaParams, request | {"steps": ["ingest"], "register_to_map": True, "osm": "x.osm"})

@@ -11,7 +11,7 @@ import pytest
 from infra.errors import InputError
 from models.matching.matches import Matches
 from models.matching.transforms import similarity
-from models.registration.choice import choose_fit, find_agreeing
+from models.registration.choice import Choice, choose_fit, find_agreeing
 from models.registration.consensus import find_consensus
 from models.registration.fits import (
     KINDS,
@@ -263,6 +263,20 @@ def test_each_fault_has_its_reason(reason, limits, rng):
     assert verdict.reason == reason, verdict.figures
     assert not verdict.registered
     assert REASONS[verdict.reason].endswith(".")
+
+
+def test_a_bulge_in_the_middle_is_too_far():
+    # Held at the rim and pushed aside within: the corners alone would say that nothing moves.
+    moving = np.stack(np.meshgrid(np.linspace(0, 799, 25), np.linspace(0, 599, 25)), axis=-1).reshape(-1, 2)
+    push = 120 * np.prod(np.sin(np.pi * moving / (799, 599)), axis=1)
+    fixed = moving + push[:, None] * (1, 0)
+    fit = fit_weighted("thin-plate", moving, fixed, np.full(len(moving), 1e3))
+    corners = np.array([[0.0, 0.0], [799.0, 0.0], [799.0, 599.0], [0.0, 599.0]])
+    assert far_off(fit, corners, corners) < 1
+    points = TiePoints(fit.apply(moving), moving, np.ones(len(moving)))
+    verdict = judge(points, Choice(fit, {"thin-plate": 0.0}), SEARCH, GateLimits())
+    assert verdict.reason == "too-far", verdict.figures
+    assert verdict.figures.shift_px == pytest.approx(120, abs=2)
 
 
 def test_figures_that_are_not_known_are_wrong():
