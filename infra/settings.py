@@ -20,7 +20,9 @@ from pydantic.fields import FieldInfo
 from infra.errors import ConfigError
 
 PREFIX = "TERRALOOM_"
-_NOT_SETTINGS = frozenset({"TERRALOOM_CONFIG", "TERRALOOM_REAL_DATA", "TERRALOOM_ARTEFACTS"})
+_NOT_SETTINGS = frozenset(
+    {"TERRALOOM_CONFIG", "TERRALOOM_REAL_DATA", "TERRALOOM_ARTEFACTS", "TERRALOOM_CHIPS"}
+)
 _DEFAULT_FILE = "terraloom.toml"
 _LISTS = frozenset({"allowed_origins", "extra_roots", "extra_hosts", "overpass_urls"})
 CATALOGUE_NAME = "catalogue.sqlite"

@@ -1,0 +1,205 @@
+"""Chips straight from cubes of a store, by number: no files in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import zarr
+from affine import Affine
+from numpy.typing import NDArray
+
+from catalog.chips.radar_units import check_unit, read_unit, to_decibels
+from catalog.chips.records import Chip
+from catalog.chips.windows import (
+    LEAST_VALID,
+    PUBLISHED_SIZE_PX,
+    ChipChoice,
+    ChipWindow,
+    choose_windows,
+    plan_windows,
+)
+from catalog.pictures.previews import choose_rgb
+from catalog.records import Band, Grid
+from catalog.registrations.grids import is_same_crs
+from catalog.registrations.plan import SceneFacts
+from catalog.registrations.reading import open_pixels, read_stored, to_physical
+from infra.errors import InputError
+from infra.storage import open_storage
+
+_WHOLE = 1e-4  # pixels
+_MOST_PIXELS = 4096 * 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignedCubes:
+    """An optical and a radar cube whose pixels lie on one another, and the chips that both give.
+
+    Attributes:
+        store: of both, a path or URI.
+        optical: with red, green and blue, or three bands drawn as such.
+        sar: with at least one polarisation.
+        size_px: side of a chip.
+        windows: in pixels of the ground that both cover.
+        corners_yx: row and column of that ground's first pixel in the optical and in the radar cube.
+        sar_unit: of the chips that are read; decibels whatever is stored.
+    """
+
+    store: str
+    optical: SceneFacts
+    sar: SceneFacts
+    size_px: int
+    windows: tuple[ChipWindow, ...]
+    corners_yx: tuple[tuple[int, int], tuple[int, int]]
+    sar_unit: str = field(default="dB", init=False)
+
+    @property
+    def name(self) -> str:
+        """Both items' ids."""
+        return f"{self.optical.id}+{self.sar.id}"
+
+    def __len__(self) -> int:
+        """Return how many chips there are."""
+        return len(self.windows)
+
+    def read(self, index: int) -> Chip:
+        """Read a chip: optical in physical values, radar in decibels.
+
+        Raises:
+            DataError: what is stored is damaged, or radar is not in the unit that it declares.
+        """
+        window = self.windows[index]
+        rgb = self._planes(self.optical, choose_rgb(self.optical.bands).names, 0, window)
+        (band,) = _radar_bands(self.sar)
+        unit = read_unit(band.unit)
+        sar = self._planes(self.sar, (band.name,), 1, window)
+        check_unit(sar, unit, f"band {band.name!r} of {self.sar.id}")
+        return Chip(rgb, to_decibels(sar, unit))
+
+    @cached_property
+    def _groups(self) -> tuple[zarr.Group, zarr.Group]:
+        """Both cubes, opened once in every process."""
+        storage = open_storage(self.store)
+        return open_pixels(storage, self.optical), open_pixels(storage, self.sar)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is open: another process opens its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_groups"}
+
+    def _planes(
+        self, scene: SceneFacts, names: tuple[str, ...], side: int, window: ChipWindow
+    ) -> NDArray[np.float32]:
+        group = self._groups[side]
+        by_name = {band.name: band for band in scene.bands}
+        row, col = self.corners_yx[side]
+        slices = ChipWindow(window.row + row, window.col + col, window.size_px).slices
+        return np.stack([to_physical(read_stored(group, name, slices), by_name[name]) for name in names])
+
+
+def plan_chips(
+    store: str,
+    optical: SceneFacts,
+    sar: SceneFacts,
+    *,
+    size_px: int = PUBLISHED_SIZE_PX,
+    least_valid: float = LEAST_VALID,
+) -> tuple[AlignedCubes, ChipChoice]:
+    """Plan the chips that an optical and a radar cube give together.
+
+    Args:
+        store: That holds both.
+        optical: With at least three bands to show.
+        sar: Radar.
+        size_px: Side of the chips.
+        least_valid: Part of a chip that must hold radar data.
+
+    Returns:
+        The source of those chips, and how many places were left out and why.
+
+    Raises:
+        InputError: not an optical and a radar cube, not on one grid, or chips larger than what both cover.
+        DataError: what is stored is damaged.
+    """
+    if not 1 <= size_px * size_px <= _MOST_PIXELS:
+        raise InputError(f"Chips of {size_px} px are asked for; expected 1 to {int(_MOST_PIXELS**0.5)}.")
+    _check_sides(optical, sar)
+    corners, shape = _common_ground(optical, sar)
+    planned = AlignedCubes(
+        store=store,
+        optical=optical,
+        sar=sar,
+        size_px=size_px,
+        windows=plan_windows(shape, size_px),
+        corners_yx=corners,
+    )
+    choice = choose_windows(_shares(planned), least=least_valid)
+    kept = AlignedCubes(
+        store=store, optical=optical, sar=sar, size_px=size_px, windows=choice.windows, corners_yx=corners
+    )
+    return kept, choice
+
+
+def _shares(planned: AlignedCubes) -> list[tuple[ChipWindow, float, float]]:
+    """Return which part of every window holds data; only the bands' first are read for it."""
+    found = []
+    optical = choose_rgb(planned.optical.bands).names[:1]
+    (band,) = _radar_bands(planned.sar)
+    for window in planned.windows:
+        rgb = planned._planes(planned.optical, optical, 0, window)
+        radar = planned._planes(planned.sar, (band.name,), 1, window)
+        found.append((window, float(np.isfinite(rgb).mean()), _share_of_echoes(radar)))
+    return found
+
+
+def _share_of_echoes(radar: NDArray[np.float32]) -> float:
+    # The published rule counts pixels that are not 0, which is how such files spell "no data".
+    return float(np.mean(np.isfinite(radar) & (radar != 0)))
+
+
+def _check_sides(optical: SceneFacts, sar: SceneFacts) -> None:
+    if optical.radar or not optical.bands or len(choose_rgb(optical.bands).names) != 3:
+        shown = ", ".join(band.name for band in optical.bands) or "none"
+        raise InputError(
+            f"{optical.id} is no colour image (bands: {shown}); give a cube with red, green and blue first."
+        )
+    if not sar.radar:
+        raise InputError(f"{sar.id} is no radar cube; give one with a polarisation such as vv or hh second.")
+
+
+def _radar_bands(sar: SceneFacts) -> tuple[Band]:
+    """Return the one polarisation MaRS looks at: the co-polarised one where there is one."""
+    name = choose_rgb(sar.bands).names[0]
+    return (next(band for band in sar.bands if band.name == name),)
+
+
+def _common_ground(
+    optical: SceneFacts, sar: SceneFacts
+) -> tuple[tuple[tuple[int, int], tuple[int, int]], tuple[int, int]]:
+    """Return where the ground that both cover begins in each, and its height and width, pixels."""
+    col, row = _shift(optical.grid, sar.grid, f"{optical.id} and {sar.id}")
+    tops = [(max(shift, 0), max(-shift, 0)) for shift in (row, col)]
+    shape = [
+        min(own - first, other - second)
+        for own, other, (first, second) in zip(optical.grid.shape_yx, sar.grid.shape_yx, tops, strict=True)
+    ]
+    if min(shape) < 1:
+        raise InputError(f"{optical.id} and {sar.id} share no ground; give two cubes of one place.")
+    (top, sar_top), (left, sar_left) = tops
+    return ((top, left), (sar_top, sar_left)), (shape[0], shape[1])
+
+
+def _shift(optical: Grid, sar: Grid, which: str) -> tuple[int, int]:
+    """Return column and row of the optical grid at which the radar one begins."""
+    relative = ~Affine(*optical.transform) @ Affine(*sar.transform)
+    reach = max(*sar.shape_yx, *optical.shape_yx)
+    bent = max(abs(relative.a - 1), abs(relative.b), abs(relative.d), abs(relative.e - 1)) * reach
+    col, row = round(relative.c), round(relative.f)
+    apart = max(abs(relative.c - col), abs(relative.f - row))
+    if not is_same_crs(optical, sar) or bent > _WHOLE or apart > _WHOLE:
+        raise InputError(
+            f"{which} do not lie on one grid; ingest both with one CRS, resolution and area, or register one "
+            "to the other first."
+        )
+    return col, row

@@ -1,0 +1,103 @@
+"""Chips as the published set has them: ``{Umbra,Capella}_patches/{rgb,sar}/same_name.tif``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catalog.chips.radar_units import RadarUnit, check_unit
+from catalog.chips.records import Chip
+from catalog.pairs.pictures import read_picture
+from infra.errors import DataError, NotFoundError
+
+SENSORS = ("Umbra", "Capella")
+_SUFFIXES = {".tif", ".tiff"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchFolder:
+    """One sensor's pairs of files.
+
+    Attributes:
+        folder: holds ``rgb`` and ``sar``.
+        name: of the sensor.
+        files: names that both have, sorted.
+        sar_unit: what the radar files hold; as published, amplitude.
+    """
+
+    folder: Path
+    name: str
+    files: tuple[str, ...]
+    sar_unit: RadarUnit = "amplitude"
+
+    def __len__(self) -> int:
+        """Return how many pairs there are."""
+        return len(self.files)
+
+    def read(self, index: int) -> Chip:
+        """Read a pair; 0 in the radar file, and nodata of either, are no data.
+
+        Raises:
+            DataError: a file is damaged, of other bands than expected, or not of its partner's size.
+        """
+        name = self.files[index]
+        rgb, sar = (_read(self.folder / side / name, bands) for side, bands in (("rgb", 3), ("sar", 1)))
+        if rgb.shape[1:] != sar.shape[1:]:
+            raise DataError(
+                f"{self.folder}/rgb/{name} has {rgb.shape[1]} × {rgb.shape[2]} px, its radar partner "
+                f"{sar.shape[1]} × {sar.shape[2]}; expected one size."
+            )
+        if self.sar_unit != "dB":
+            sar = np.where(sar == 0, np.float32(np.nan), sar)
+        check_unit(sar, self.sar_unit, f"{self.folder}/sar/{name}")
+        return Chip(rgb, sar)
+
+
+def find_patches(folder: Path, *, sar_unit: RadarUnit = "amplitude") -> tuple[PatchFolder, ...]:
+    """Find the sensors' pairs below a folder; files are not opened yet.
+
+    Raises:
+        NotFoundError: there is no pair at all.
+        DataError: a file has no partner of its name on the other side.
+    """
+    found = []
+    for sensor in SENSORS:
+        sides = [_names(folder / f"{sensor}_patches" / side) for side in ("rgb", "sar")]
+        alone = sorted(sides[0] ^ sides[1])
+        if alone:
+            raise DataError(
+                f"{folder}/{sensor}_patches has {alone[0]!r} on one side only ({len(alone)} such in all); "
+                "expected the same names in rgb and sar."
+            )
+        if sides[0]:
+            found.append(
+                PatchFolder(
+                    folder=folder / f"{sensor}_patches",
+                    name=sensor.lower(),
+                    files=tuple(sorted(sides[0])),
+                    sar_unit=sar_unit,
+                )
+            )
+    if not found:
+        raise NotFoundError(
+            f"{folder} holds no pairs; expected {' or '.join(SENSORS)}_patches/{{rgb,sar}}/name.tif below it."
+        )
+    return tuple(found)
+
+
+def _names(side: Path) -> set[str]:
+    return (
+        {path.name for path in side.iterdir() if path.suffix.lower() in _SUFFIXES} if side.is_dir() else set()
+    )
+
+
+def _read(path: Path, bands: int) -> NDArray[np.float32]:
+    picture = read_picture(path)
+    pixels = picture.pixels[..., None] if picture.pixels.ndim == 2 else picture.pixels
+    if pixels.shape[2] != bands:
+        raise DataError(f"{path} has {pixels.shape[2]} bands; expected {bands}.")
+    values = np.moveaxis(pixels, 2, 0).astype(np.float32)
+    return values if picture.valid is None else np.where(picture.valid, values, np.float32(np.nan))

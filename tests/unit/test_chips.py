@@ -1,0 +1,290 @@
+"""Chips: where they are cut, what is read of cubes, folders and files, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import pickle
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from catalog.chips.cubes import plan_chips
+from catalog.chips.files import write_chips
+from catalog.chips.patch_folders import find_patches
+from catalog.chips.radar_units import check_unit, read_unit, to_decibels
+from catalog.chips.rasters import cut_rasters, find_bigearthnet, find_pictures, find_sen1floods11
+from catalog.chips.records import Chip, describe_chip, merge_chips
+from catalog.chips.statistics import measure_chips
+from catalog.chips.windows import ChipWindow, choose_windows, plan_windows
+from catalog.cubes.layout import CUBE_FOLDER
+from catalog.records import Band, Grid
+from catalog.registrations.plan import SceneFacts
+from infra.errors import DataError, InputError, NotFoundError
+
+CRS = "EPSG:32633"
+
+
+def write_tif(path, pixels, **more):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bands = pixels if pixels.ndim == 3 else pixels[None]
+    with rasterio.open(
+        path, "w", driver="GTiff", width=bands.shape[2], height=bands.shape[1], count=len(bands),
+        dtype=bands.dtype, crs=CRS, transform=Affine(10, 0, 400_000, 0, -10, 5_000_000), **more,
+    ) as file:  # fmt: skip
+        file.write(bands)
+
+
+@pytest.mark.parametrize("size", [1024, 700, 512, 1])
+def test_windows_cover_everything_and_snap_to_the_border(size):
+    shape = (1024, 2500) if size > 1 else (3, 2)
+    windows = plan_windows(shape, size)
+    seen = np.zeros(shape, int)
+    for window in windows:
+        assert seen[window.slices].shape == (size, size)
+        seen[window.slices] += 1
+    assert seen.min() == 1
+    assert len(windows) == len(set(windows)) == -(-shape[0] // size) * -(-shape[1] // size)
+    assert max(window.col for window in windows) == shape[1] - size
+
+
+@pytest.mark.parametrize("size", [0, 1025])
+def test_a_chip_larger_than_the_store_is_refused(size):
+    with pytest.raises(InputError, match=r"cannot be cut from 1024 × 2500.*1 to 1024"):
+        plan_windows((1024, 2500), size)
+
+
+def test_windows_without_data_are_left_out_and_counted():
+    windows = plan_windows((4, 4), 2)
+    shares = [(1.0, 0.7), (1.0, 0.69), (0.0, 1.0), (0.3, 0.0)]
+    choice = choose_windows((window, *share) for window, share in zip(windows, shares, strict=True))
+    assert (choice.windows, choice.blank, choice.sparse) == (windows[:1], 2, 1)
+
+
+def test_radar_of_the_wrong_unit_is_detected():
+    rng = np.random.default_rng(0)
+    power = rng.gamma(3, 0.03, (64, 64)).astype(np.float32)
+    power[:8] = np.nan
+    decibels = to_decibels(power, "linear")
+    check_unit(power, "linear", "x")
+    check_unit(decibels, "dB", "x")
+    check_unit(np.full((4, 4), np.nan, np.float32), "dB", "x")
+    np.testing.assert_allclose(to_decibels(np.sqrt(power), "amplitude"), decibels, rtol=1e-4)
+    with pytest.raises(DataError, match="x is declared as decibels, but its values go from"):
+        check_unit(power, "dB", "x")
+    with pytest.raises(DataError, match="declare it dB"):
+        check_unit(decibels, "linear", "x")
+    with pytest.raises(DataError, match="declare it linear or amplitude"):
+        check_unit(rng.integers(-200, 4000, (64, 64)).astype(np.float32), "dB", "x")
+    assert [read_unit(name) for name in ("DB", None, "1", "amplitude")] == [
+        "dB",
+        "linear",
+        "linear",
+        "amplitude",
+    ]
+    with pytest.raises(InputError, match="metres"):
+        read_unit("metres")
+
+
+def make_cube(store, name, arrays, bands, *, corner=(400_000, 5_000_000), pixel=10.0, radar=False):
+    """Write the pixels of a cube's full resolution, and return what its item says."""
+    import zarr
+
+    shape = next(iter(arrays.values())).shape
+    group = zarr.create_group(store / "scenes" / name / CUBE_FOLDER / "0", zarr_format=3)
+    for band, pixels in arrays.items():
+        group.create_array(band, data=pixels, chunks=(32, 32))
+    grid = Grid(
+        crs=CRS,
+        transform=(pixel, 0.0, corner[0], 0.0, -pixel, corner[1]),
+        shape_yx=shape,
+        shard_px=64,
+        chunk_px=32,
+    )
+    return SceneFacts(
+        id=name, collection="scenes", digest="0" * 64, path=f"scenes/{name}", title=name, grid=grid,
+        bands=tuple(bands), datetime=dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
+        geometry=GeoBox(shape, Affine(*grid.transform), CRS).extent.to_crs("EPSG:4326").json, radar=radar,
+    )  # fmt: skip
+
+
+def colour(name):
+    return Band(name=name, asset="a", href="", dtype="uint16", nodata=0, scale=1e-4, common_name=name)
+
+
+def backscatter(unit):
+    return Band(name="vv", asset="a", href="", dtype="float32", nodata="nan", unit=unit)
+
+
+@pytest.fixture
+def cubes(tmp_path):
+    """An optical cube of 150 × 100 px, and a radar one that begins 10 px right and 20 px above of it."""
+    rng = np.random.default_rng(1)
+    optical = {
+        name: rng.integers(500, 3000, (150, 100), dtype=np.uint16) for name in ("red", "green", "blue")
+    }
+    optical["red"][:40, :40] = 0
+    power = rng.gamma(3, 0.03, (140, 120)).astype(np.float32)
+    power[20:36, :32] = np.nan
+    return (
+        make_cube(tmp_path, "optical", optical, map(colour, optical)),
+        make_cube(
+            tmp_path, "radar", {"vv": power}, [backscatter(None)], corner=(400_100, 5_000_200), radar=True
+        ),
+        optical,
+        power,
+    )
+
+
+def test_chips_come_straight_from_cubes(cubes, tmp_path):
+    optical, radar, colours, power = cubes
+    reader, choice = plan_chips(str(tmp_path), optical, radar, size_px=32)
+    # Both cover 120 rows and 90 columns: 4 × 3 places, the last ones moved back to the border.
+    assert (choice.blank, choice.sparse) == (0, 1)
+    assert len(reader) == len(choice.windows) == 11
+    assert choice.windows[-1] == ChipWindow(88, 58, 32)
+    chip = reader.read(10)
+    np.testing.assert_allclose(chip.rgb[1], colours["green"][88:120, 68:100] * 1e-4, rtol=1e-6)
+    np.testing.assert_allclose(chip.sar[0], 10 * np.log10(power[108:140, 58:90]), rtol=1e-4)
+    assert chip.valid.all()
+    assert reader.sar_unit == "dB"
+    sent = pickle.loads(pickle.dumps(reader))  # as Dask sends it to a worker
+    np.testing.assert_array_equal(sent.read(10).sar, chip.sar)
+    rest, choice = plan_chips(str(tmp_path), optical, radar, size_px=18, least_valid=0.5)
+    assert choice.blank > 0
+    assert len(rest) + choice.blank + choice.sparse == 7 * 5
+
+
+def test_statistics_are_those_of_all_valid_pixels(cubes, tmp_path):
+    reader, _ = plan_chips(str(tmp_path), cubes[0], cubes[1], size_px=45, least_valid=0.0)
+    moments = measure_chips(reader)
+    chips = [reader.read(index) for index in range(len(reader))]
+    whole = [np.concatenate([c.rgb[i][c.valid[0]] for c in chips]).astype(np.float64) for i in range(3)]
+    radar = np.concatenate([c.sar[c.valid] for c in chips]).astype(np.float64)
+    stated = moments.mean_and_std()
+    np.testing.assert_allclose(stated["rgb"]["mean"], [side.mean() for side in whole], rtol=1e-6)
+    np.testing.assert_allclose(stated["rgb"]["std"], [side.std() for side in whole], rtol=1e-6)
+    np.testing.assert_allclose(
+        [*stated["sar"]["mean"], *stated["sar"]["std"]], [radar.mean(), radar.std()], rtol=1e-6
+    )
+    assert moments == measure_chips(reader)
+    assert moments.chips == len(reader)
+    assert moments.rgb[0].count == sum(int(c.valid.sum()) for c in chips)
+    with pytest.raises(InputError, match="no chip"):
+        measure_chips(reader, [])
+
+
+def test_cubes_that_do_not_fit_are_refused(cubes, tmp_path):
+    optical, radar, _, _ = cubes
+    store = str(tmp_path)
+    with pytest.raises(InputError, match="120 × 90"):
+        plan_chips(store, optical, radar, size_px=91)
+    with pytest.raises(InputError, match="radar is no colour image"):
+        plan_chips(store, radar, radar, size_px=32)
+    with pytest.raises(InputError, match="optical is no radar cube"):
+        plan_chips(store, optical, optical, size_px=32)
+    two = dataclasses.replace(optical, bands=optical.bands[:2])
+    with pytest.raises(InputError, match="no colour image"):
+        plan_chips(store, two, radar, size_px=32)
+    for moved in (
+        (10.0, 0.0, 400_105.0, 0.0, -10.0, 5_000_200.0),
+        (20.0, 0.0, 400_100.0, 0.0, -20.0, 5_000_200.0),
+    ):
+        grid = dataclasses.replace(radar.grid, transform=moved)
+        with pytest.raises(InputError, match="do not lie on one grid"):
+            plan_chips(store, optical, dataclasses.replace(radar, grid=grid), size_px=32)
+    far = dataclasses.replace(radar.grid, transform=(10.0, 0.0, 900_000.0, 0.0, -10.0, 5_000_200.0))
+    with pytest.raises(InputError, match="share no ground"):
+        plan_chips(store, optical, dataclasses.replace(radar, grid=far), size_px=32)
+    wrong = dataclasses.replace(radar, bands=(backscatter("dB"),))
+    reader, _ = plan_chips(store, optical, wrong, size_px=32)
+    with pytest.raises(DataError, match="'vv' of radar is declared as decibels"):
+        reader.read(0)
+
+
+@pytest.fixture
+def patches(tmp_path):
+    rng = np.random.default_rng(2)
+    for sensor in ("Umbra", "Capella"):
+        for name in ("a.tif", "b.tif"):
+            folder = tmp_path / f"{sensor}_patches"
+            write_tif(folder / "rgb" / name, rng.integers(1, 255, (3, 48, 40), dtype=np.uint8))
+            radar = rng.integers(1, 5000, (48, 40), dtype=np.uint16)
+            radar[:4] = 0
+            write_tif(folder / "sar" / name, radar)
+    return tmp_path
+
+
+def test_published_folders_are_read(patches, tmp_path):
+    umbra, capella = find_patches(patches)
+    assert (umbra.name, capella.name, len(umbra)) == ("umbra", "capella", 2)
+    chip = capella.read(1)
+    assert chip.rgb.shape == (3, 48, 40)
+    assert not chip.valid[0, :4].any()
+    assert chip.valid[0, 4:].all()
+    assert np.isnan(chip.sar[0, :4]).all()
+
+
+def test_folders_that_are_wrong_are_refused(patches, tmp_path):
+    rng = np.random.default_rng(3)
+    folder = patches / "Umbra_patches"
+    write_tif(folder / "rgb" / "a.tif", rng.integers(1, 255, (2, 48, 40), dtype=np.uint8))
+    (umbra, _) = find_patches(patches)
+    with pytest.raises(DataError, match=r"a\.tif has 2 bands; expected 3"):
+        umbra.read(0)
+    write_tif(folder / "rgb" / "a.tif", rng.integers(1, 255, (3, 48, 48), dtype=np.uint8))
+    with pytest.raises(DataError, match="expected one size"):
+        umbra.read(0)
+    (folder / "sar" / "b.tif").unlink()
+    with pytest.raises(DataError, match=r"b\.tif' on one side only"):
+        find_patches(patches)
+    with pytest.raises(NotFoundError, match="holds no pairs"):
+        find_patches(patches / "nowhere")
+    (folder / "rgb" / "b.tif").unlink()
+    write_tif(folder / "rgb" / "a.tif", rng.integers(1, 255, (3, 48, 40), dtype=np.uint8))
+    (decibels, _) = find_patches(patches, sar_unit="dB")
+    with pytest.raises(DataError, match="declared as decibels"):
+        decibels.read(0)
+
+
+def test_public_sets_are_read_and_written(tmp_path):
+    rng = np.random.default_rng(4)
+    s1, s2 = tmp_path / "ben" / "S1" / "S1A_x", tmp_path / "ben" / "S2" / "S2A_y"
+    for band in ("B02", "B03", "B04"):
+        write_tif(s2 / f"S2A_y_{band}.tif", rng.integers(100, 3000, (60, 60), dtype=np.uint16))
+    write_tif(s1 / "S1A_x_VV.tif", rng.normal(-12, 3, (60, 60)).astype(np.float32))
+    (s1 / "S1A_x_labels_metadata.json").write_text(json.dumps({"corresponding_s2_patch": "S2A_y"}))
+    reader = cut_rasters("ben", find_bigearthnet(tmp_path / "ben"), size_px=40)
+    assert len(reader) == 4
+    assert reader.read(3).rgb.max() < 0.31
+    written = write_chips(tmp_path / "ben.safetensors", reader, source="here", licence="none")
+    assert (written.chips, written.blank) == (4, 0)
+    (s1 / "S1A_x_labels_metadata.json").write_text(json.dumps({"corresponding_s2_patch": "../../S2A_y"}))
+    with pytest.raises(DataError, match="expected the name of a folder"):
+        find_bigearthnet(tmp_path / "ben")
+    floods = tmp_path / "floods"
+    write_tif(floods / "a_S2Hand.tif", rng.integers(100, 3000, (13, 64, 64), dtype=np.int16))
+    radar = rng.normal(-12, 3, (2, 64, 64)).astype(np.float32)
+    radar[:, :32, :32] = np.nan
+    write_tif(floods / "a_S1Hand.tif", radar)
+    reader = cut_rasters("floods", find_sen1floods11(floods), size_px=32)
+    written = write_chips(tmp_path / "floods.safetensors", reader, source="here", licence="none")
+    assert (written.chips, written.blank) == (4, 1)
+    with pytest.raises(DataError, match="has 2 bands"):
+        cut_rasters("pictures", find_pictures(floods), size_px=64)
+    with pytest.raises(NotFoundError, match="no pair"):
+        cut_rasters("none", find_pictures(tmp_path / "none"), size_px=64)
+
+
+def test_chips_without_data_say_so(tmp_path):
+    blank = Chip(np.full((3, 8, 8), np.nan, np.float32), np.zeros((1, 8, 8), np.float32))
+    assert describe_chip(blank).blank == 1
+    flat = Chip(np.ones((3, 8, 8), np.float32), np.zeros((1, 8, 8), np.float32))
+    both = merge_chips([describe_chip(blank), describe_chip(flat)])
+    assert (both.chips, both.blank) == (2, 1)
+    with pytest.raises(DataError, match="one value everywhere"):
+        both.mean_and_std()
