@@ -9,10 +9,16 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from catalog import plan as cube_plans
-from catalog.items.collections import OSM, REGISTRATIONS, SCENES
+from catalog.embeddings import plan as embedding_plans
+from catalog.embeddings.plan import EMBEDDING_RECEIPT, EmbeddingPlan, EmbeddingReceipt
+from catalog.items.collections import EMBEDDINGS, MODELS, OSM, REGISTRATIONS, SCENES
+from catalog.items.embedding import embedding_item
+from catalog.items.model import model_item
 from catalog.items.osm import osm_item
 from catalog.items.registration import registration_item
 from catalog.items.scene import scene_item
+from catalog.models import plan as model_plans
+from catalog.models.plan import MODEL_RECEIPT, ModelPlan, ModelReceipt
 from catalog.osm import plan as osm_plans
 from catalog.osm.plan import OSM_RECEIPT, OsmPlan, OsmReceipt
 from catalog.receipts import read_receipt
@@ -22,8 +28,10 @@ from catalog.registrations.plan import REGISTRATION_RECEIPT, RegistrationPlan, R
 from infra.errors import InternalError
 from infra.storage import Storage
 
-ProductPlan = CubePlan | OsmPlan | RegistrationPlan
-ProductReceipt = CubeReceipt | OsmReceipt | RegistrationReceipt
+PlacedPlan = CubePlan | OsmPlan | RegistrationPlan | EmbeddingPlan
+"""Products of one place, on a grid."""
+ProductPlan = PlacedPlan | ModelPlan
+ProductReceipt = CubeReceipt | OsmReceipt | RegistrationReceipt | EmbeddingReceipt | ModelReceipt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +60,8 @@ class _Kind:
 _KINDS: dict[type[ProductPlan], _Kind] = {
     CubePlan: _Kind(SCENES, CUBE_RECEIPT, cube_plans.plan_digest, scene_item),
     OsmPlan: _Kind(OSM, OSM_RECEIPT, osm_plans.plan_digest, osm_item),
+    EmbeddingPlan: _Kind(EMBEDDINGS, EMBEDDING_RECEIPT, embedding_plans.plan_digest, embedding_item),
+    ModelPlan: _Kind(MODELS, MODEL_RECEIPT, model_plans.plan_digest, model_item),
     RegistrationPlan: _Kind(
         REGISTRATIONS, REGISTRATION_RECEIPT, registration_plans.plan_digest, registration_item
     ),

@@ -13,15 +13,17 @@ from collections.abc import Sequence
 import typer
 from typer._click.exceptions import UsageError  # typer carries its own click and exports no such name
 
-from flows.commands import catalogue, evaluate
+from flows.commands import catalogue, evaluate, models
 from flows.commands.browse import browse
 from flows.commands.demo import demo
 from flows.commands.doctor import doctor
+from flows.commands.encode import encode
 from flows.commands.export import export
 from flows.commands.map import ingest, map_command, plan
 from flows.commands.osm import osm
 from flows.commands.register import register
 from flows.commands.serve import serve
+from flows.commands.similar import similar
 from flows.commands.stac import stac
 from flows.commands.store import gc, items
 from flows.commands.train import train
@@ -44,6 +46,8 @@ app.command("map")(map_command)
 app.command("ingest")(ingest)
 app.command("osm")(osm)
 app.command("register")(register)
+app.command("encode")(encode)
+app.command("similar")(similar)
 app.command("plan")(plan)
 app.command("serve")(serve)
 app.command("browse")(browse)
@@ -52,6 +56,7 @@ app.command("export")(export)
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(evaluate.app, name="evaluate")
 app.command("train")(train)
+app.add_typer(models.app, name="models")
 app.command("gc")(gc)
 app.command("stac")(stac)
 app.command("doctor")(doctor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
@@ -19,14 +20,17 @@ from pydantic import (
 from catalog.grid import BoundsLonLat, check_bounds, parse_crs
 from infra.errors import InputError
 from infra.storage import check_store_uri
+from models.encoding.encoders import check_encoder, find_encoder_weights
 from models.matchers import MATCHERS
 from models.training.registry import entry_of
 
-Step = Literal["osm", "ingest", "register"]
-STEPS: tuple[Step, ...] = ("osm", "ingest", "register")
-DEFAULT_STEPS: tuple[Step, ...] = ("ingest",)
-PLANNED_STEPS = ("encode", "describe")
+Step = Literal["osm", "ingest", "register", "encode"]
+STEPS: tuple[Step, ...] = ("osm", "ingest", "register", "encode")
+DEFAULT_STEPS: tuple[Step, ...] = ("ingest", "register")
+PLANNED_STEPS = ("describe",)
 """Steps whose names are reserved: the design knows them, this version does not do them yet."""
+DEVICES = ("auto", "cpu", "cuda")
+"""Where scenes may be encoded; auto is a GPU where there is one."""
 RESAMPLINGS = ("nearest", "bilinear", "cubic", "average", "mode")
 
 
@@ -79,6 +83,7 @@ class MapAreaParams(BaseModel):
         description="Steps to run, in order; osm is implied by an extract",
     )
     matcher: str = Field(default="phase", description="What finds tie points when scenes are registered")
+    encoder: str = Field(default="mars-tiny", description="Model that step encode gives vectors by")
     register_to_map: bool = Field(
         default=False, description="Also register the optical cubes to the drawn map of the request"
     )
@@ -108,10 +113,15 @@ class MapAreaParams(BaseModel):
     def _osm_has_a_source(self) -> Self:
         if "osm" in self.steps and self.osm is None:
             raise InputError("step 'osm' has no source; give --osm with an extract, or --osm overpass")
-        if "register" in self.steps and "ingest" not in self.steps:
-            raise InputError("step 'register' needs cubes; give --steps ingest,register")
-        if self.register_to_map and not ("register" in self.steps and self.osm):
-            raise InputError("--register-to-map needs a map; give --osm and --steps ingest,register")
+        for step in ("register", "encode"):
+            if step in self.steps and "ingest" not in self.steps:
+                raise InputError(f"step {step!r} needs cubes; give --steps ingest,{step}")
+        if "encode" in self.steps:
+            find_encoder_weights(self.encoder)  # not only after all cubes are written
+        if self.register_to_map and "register" not in self.steps:
+            raise InputError("--register-to-map is done by step 'register'; give --steps ingest,register")
+        if self.register_to_map and self.osm is None:
+            raise InputError("--register-to-map needs a map; give --osm with an extract, or --osm overpass")
         return self
 
     @field_validator("matcher")
@@ -177,6 +187,56 @@ class RegisterParams(BaseModel):
         return check_matcher(value)
 
 
+class EncodeParams(BaseModel):
+    """Say which published scenes are encoded, and by what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: StoreUri = Field(description="Path or s3://bucket/prefix that holds the scenes")
+    items: tuple[str, ...] = Field(default=(), description="Ids of the scenes, each encoded by itself")
+    collection: str | None = Field(
+        default=None, description="In place of items: all scenes, or all of one source collection"
+    )
+    radar: str | None = Field(
+        default=None, description="Id of a radar scene that is seen together with the one item"
+    )
+    model: str = Field(default="mars-tiny", description="Name of the encoder")
+    weights: str | None = Field(default=None, description="Its weights; None for those that come with it")
+    device: str = Field(default="auto", description="auto, cpu or cuda")
+    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="Of the encoder")
+    stored_as: Literal["float16", "float32", "int8"] = Field(
+        default="float16", description="Numbers that vectors are kept as"
+    )
+    overlap_px: int | None = Field(
+        default=None, ge=0, description="Between windows; None takes a quarter of a window"
+    )
+    tile_px: int = Field(default=64, ge=1, description="Edge of the tiles that get one vector, pixels")
+    batch: int | None = Field(
+        default=None, ge=1, le=4096, description="Windows at a time; None takes 8 on a CPU, 64 on a GPU"
+    )
+
+    @field_validator("model")
+    @classmethod
+    def _encoder_is_known(cls, value: str) -> str:
+        return check_encoder(value)
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_known(cls, value: str) -> str:
+        if value not in DEVICES:
+            raise InputError(f"device {value!r} cannot encode; give {', '.join(DEVICES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _scenes_are_named(self) -> Self:
+        if bool(self.items) == (self.collection is not None):
+            raise InputError("nothing says what is encoded; give --item, or --collection, not both")
+        if self.radar is not None and len(self.items) != 1:
+            raise InputError(f"a radar scene is seen together with one item, not {len(self.items)}")
+        find_encoder_weights(self.model, None if self.weights is None else Path(self.weights))
+        return self
+
+
 class TrainParams(BaseModel):
     """Say which model is trained, how long and where; None leaves a number to the model's own defaults."""
 
@@ -222,6 +282,22 @@ class TrainParams(BaseModel):
                 "a training is resumed with its own numbers; "
                 f"leave out --{given[0].replace('_', '-')}, or --resume"
             )
+        return self
+
+
+class PublishModelsParams(BaseModel):
+    """Say which trained models are copied into a store; all that stand there are published."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: StoreUri = Field(description="Path or s3://bucket/prefix that the models go to")
+    names: tuple[str, ...] = Field(default=(), description="Models of the package; none for all of them")
+    result: str | None = Field(default=None, description="Folder that a training has left, instead of them")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.result is not None and self.names:
+            raise InputError(f"{self.names[0]!r} and --result are given; publish one, then the other")
         return self
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import dask.config
-from distributed import Client, LocalCluster, as_completed, performance_report
+from distributed import Client, LocalCluster, as_completed, get_worker, performance_report
 from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
+GPU: Mapping[str, float] = {"GPU": 1.0}
+"""What a unit claims that computes on a GPU, and a worker offers that has one: ``--resources GPU=1``."""
 _CONNECT_TIMEOUT_S = 10
 # Dask's nannies make glibc return every freed block above 64 kB at once; shard-sized buffers, reused for
 # each band, then cost more in page faults than in compression.
@@ -48,17 +50,20 @@ class ClusterAddress:
 
 
 @contextmanager
-def running_cluster(settings: DaskSettings, *, report: Path | None = None) -> Iterator[ClusterAddress]:
+def running_cluster(
+    settings: DaskSettings, *, report: Path | None = None, gpus: int = 0
+) -> Iterator[ClusterAddress]:
     """Give a cluster for one run: the scheduler that settings name, or a LocalCluster of our own.
 
     Args:
         settings: Address and TLS files, or the size of the LocalCluster.
         report: Where Dask's performance report is kept, self-contained HTML; None keeps none.
+        gpus: Workers of a LocalCluster, each for one GPU and with one thread; 0 for those of the settings.
 
     Raises:
         ConfigError: the named scheduler does not answer, or its workers run other code.
     """
-    with _scheduler(settings) as address:
+    with _scheduler(settings, gpus) as address:
         client = _client(address)
         _check_same_code(client)
         logger.info("dask dashboard: %s", client.dashboard_link)
@@ -87,8 +92,26 @@ def dashboard_link(address: ClusterAddress) -> str:
     return str(_client(address).dashboard_link)
 
 
+def has_gpu(address: ClusterAddress) -> bool:
+    """Say whether any worker of a cluster offers a GPU."""
+    return _offers(_client(address), GPU)
+
+
+def worker_number() -> int:
+    """Return the number of the LocalCluster's worker that this code runs on; 0 anywhere else."""
+    try:
+        name = get_worker().name
+    except ValueError:
+        return 0
+    return name if isinstance(name, int) else 0
+
+
 def run_units(
-    address: ClusterAddress, function: Callable[[Unit], Result], units: Sequence[Unit]
+    address: ClusterAddress,
+    function: Callable[[Unit], Result],
+    units: Sequence[Unit],
+    *,
+    resources: Mapping[str, float] | None = None,
 ) -> Iterator[tuple[Unit, Result | AppError]]:
     """Run a function over units on the cluster; yield each unit with its result or error as it ends.
 
@@ -96,14 +119,25 @@ def run_units(
         address: The cluster.
         function: Module-level function; workers import it.
         units: Small picklable records.
+        resources: What each unit claims of its worker, e.g. ``GPU``. They go with every unit by itself:
+            ``dask.annotate`` is lost where graphs are optimised.
 
     Raises:
+        ConfigError: no worker offers those resources; the units would wait for ever.
         TransientError: the scheduler was lost.
     """
     client = _client(address)
+    if resources and not _offers(client, resources):
+        told = ", ".join(f"{key}={amount:g}" for key, amount in resources.items())
+        raise ConfigError(
+            f"no Dask worker of {address.scheduler} offers {told}; start one with --nthreads 1 "
+            f"--resources {told}, or compute on the CPU"
+        )
     # The key's prefix is what dashboards call the work.
     name = getattr(getattr(function, "func", function), "__name__", "unit")
-    futures = client.map(partial(_run_unit, function), units, key=name, pure=False)
+    futures = client.map(
+        partial(_run_unit, function), units, key=name, pure=False, resources=dict(resources or {}) or None
+    )
     unit_of = {future.key: unit for future, unit in zip(futures, units, strict=True)}
     try:
         for future in as_completed(futures, loop=client.loop):
@@ -111,6 +145,14 @@ def run_units(
             future.release()
     finally:
         client.cancel([future for future in futures if not future.done()])
+
+
+def _offers(client: Client, resources: Mapping[str, float]) -> bool:
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return any(
+        all(worker.get("resources", {}).get(key, 0) >= amount for key, amount in resources.items())
+        for worker in workers
+    )
 
 
 def _run_unit(function: Callable[[Unit], Result], unit: Unit) -> Result:
@@ -141,11 +183,11 @@ def _outcome(future: Any) -> Any:  # noqa: ANN401 - distributed is untyped
 
 
 @contextmanager
-def _scheduler(settings: DaskSettings) -> Iterator[ClusterAddress]:
+def _scheduler(settings: DaskSettings, gpus: int) -> Iterator[ClusterAddress]:
     if settings.address is not None:
         yield _named_scheduler(settings, settings.address)
         return
-    with dask.config.set(_KEEP_BUFFERS), _start_local_cluster(settings) as cluster:
+    with dask.config.set(_KEEP_BUFFERS), _start_local_cluster(settings, gpus) as cluster:
         yield ClusterAddress(scheduler=cluster.scheduler_address)
 
 
@@ -158,12 +200,14 @@ def _named_scheduler(settings: DaskSettings, address: str) -> ClusterAddress:
     )
 
 
-def _start_local_cluster(settings: DaskSettings) -> LocalCluster:
+def _start_local_cluster(settings: DaskSettings, gpus: int) -> LocalCluster:
     port = settings.dashboard_port if _is_free(settings.dashboard_port) else 0
     try:
         return LocalCluster(
-            n_workers=settings.workers,
-            threads_per_worker=settings.threads_per_worker,
+            n_workers=gpus or settings.workers,
+            # Two units on one GPU would each want all of its memory.
+            threads_per_worker=1 if gpus else settings.threads_per_worker,
+            resources=dict(GPU) if gpus else None,
             memory_limit=settings.memory_limit,
             host="127.0.0.1",
             dashboard_address=f"127.0.0.1:{port}",

@@ -12,12 +12,15 @@ STAC_VERSION = "1.1.0"
 SCENES = "scenes"
 OSM = "osm"
 REGISTRATIONS = "registrations"
+EMBEDDINGS = "embeddings"
 MODELS = "models"
 ZARR_TYPE = "application/vnd.zarr; version=3"
 PYRAMID_TYPE = "application/vnd.zarr; version=3; profile=multiscales"
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 PARQUET_TYPE = "application/vnd.apache.parquet"
+SAFETENSORS_TYPE = "application/octet-stream; application=safetensors"
 PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
+MLM = "https://stac-extensions.github.io/mlm/v1.5.2/schema.json"
 
 _PROVIDER = {
     "name": "Terraloom",
@@ -210,6 +213,96 @@ _TABLE: dict[str, dict[str, Any]] = {
             },
         },
         "summaries": {"processing:level": ["L3"]},
+    },
+    EMBEDDINGS: {
+        "title": "Embeddings",
+        "description": (
+            "What a model sees in a scene, as numbers: a vector for every few pixels on the scene's grid "
+            "(Zarr v3, dimensions feature, y and x), and one for each tile to search by (GeoParquet). Places "
+            "whose vectors point the same way look alike to the model. The picture shows the three "
+            "directions in which a scene's vectors differ most as colours; those of two items do not compare."
+        ),
+        "keywords": ["embeddings", "features", "foundation model", "similarity search", "Zarr", "GeoParquet"],
+        "license": "other",  # each item carries that of its scenes
+        "stac_extensions": [PROCESSING],
+        "item_assets": {
+            "data": {
+                "title": "Vectors, one for each cell",
+                "description": (
+                    "Zarr group with one array, embedding (feature, y, x); open it with xarray.open_zarr. "
+                    "file:checksum is the multihash of the SHA-256 of the canonical JSON list of [path, "
+                    "size, sha256] of the files below this group, as the receipt lists them."
+                ),
+                "type": ZARR_TYPE,
+                "roles": ["data"],
+            },
+            "vectors": {
+                "title": "Vectors, one for each tile",
+                "description": "GeoParquet 1.1, one row per tile that has data: place, outline, mean vector.",
+                "type": PARQUET_TYPE,
+                "roles": ["data"],
+            },
+            "preview": {
+                "title": "Principal components",
+                "description": "8-bit picture for maps and GIS: where vectors differ, colours do.",
+                "type": COG_TYPE,
+                "roles": ["overview", "visual"],
+            },
+            "thumbnail": {"title": "Thumbnail", "type": "image/png", "roles": ["thumbnail"]},
+            "receipt": {
+                "title": "Receipt",
+                "description": "Every file of the product with size and SHA-256, statistics and errors.",
+                "type": "application/json",
+                "roles": ["metadata"],
+            },
+        },
+        "summaries": {"processing:level": ["L4"]},
+    },
+    MODELS: {
+        "title": "Models",
+        "description": (
+            "Trained models by the MLM extension: weights, what goes in and comes out, what they learned "
+            "from and how good they are. An id ends in the first digits of the weights' SHA-256, so the same "
+            "weights are the same item; products that a model made link to it by derived_from. A model is "
+            "not of one place or time: its footprint is the world."
+        ),
+        "keywords": ["model", "machine learning", "weights", "MLM"],
+        "license": "other",  # each item carries its own
+        "stac_extensions": [MLM],
+        "item_assets": {
+            "weights": {
+                "title": "Weights",
+                "description": "Named tensors in half precision; safetensors runs no code when it is read.",
+                "type": SAFETENSORS_TYPE,
+                "roles": ["mlm:model", "mlm:weights", "data"],
+                "mlm:artifact_type": "safetensors.torch.save_file",
+            },
+            "card": {
+                "title": "Model card",
+                "description": "What the model is, what it learned from, how good it is and where it fails.",
+                "type": "text/markdown",
+                "roles": ["metadata"],
+            },
+            "card_data": {
+                "title": "Model card, for programs",
+                "type": "application/json",
+                "roles": ["metadata"],
+            },
+            "history": {
+                "title": "Course of the training",
+                "description": "One JSON object a line: losses, evaluations, checkpoints.",
+                "type": "application/jsonl",
+                "roles": ["metadata"],
+            },
+            "curve": {"title": "Losses and scores", "type": "image/svg+xml", "roles": ["overview"]},
+            "thumbnail": {"title": "Thumbnail", "type": "image/png", "roles": ["thumbnail"]},
+            "receipt": {
+                "title": "Receipt",
+                "description": "Every file of the product with size and SHA-256, and the card.",
+                "type": "application/json",
+                "roles": ["metadata"],
+            },
+        },
     },
 }
 

@@ -31,6 +31,9 @@ _MEDIA_TYPES = {
     ".npz": "application/octet-stream",
     ".txt": "text/plain; charset=utf-8",
     ".csv": "text/csv; charset=utf-8",
+    ".md": "text/markdown; charset=utf-8",
+    ".jsonl": "application/jsonl",
+    ".svg": "image/svg+xml",
 }
 _HEADERS = {
     # A product keeps its name when it is made again: ask each time, and be told 304.

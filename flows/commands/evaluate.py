@@ -1,4 +1,4 @@
-"""Hold the command that compares matchers on pairs whose truth is known."""
+"""Hold the commands that measure models on data whose truth is known; this file the one for matchers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infra.digests import sha256_of_file
+from flows.commands.downstream import downstream
 from infra.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -47,7 +47,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
 
 @app.callback()
 def evaluate() -> None:
-    """Keep ``matching`` a word of its own: more will be measured."""
+    """Keep ``matching`` and ``downstream`` words of their own."""
+
+
+app.command("downstream")(downstream)
 
 
 @app.command("matching")
@@ -68,7 +71,7 @@ def matching(  # noqa: PLR0913 - the options are the command's contract
     """
     from catalog.pairs.find import find_pairs
     from catalog.pairs.known_warps import find_known_warps
-    from models.matchers import DEFAULT_MATCHERS
+    from models.matchers import DEFAULT_MATCHERS, digest_weights
     from models.matching.evaluation import evaluate as evaluate_pairs
     from models.matching.evaluation import summarise
     from models.matching.protocol import MatchingProtocol, choose_level
@@ -82,7 +85,7 @@ def matching(  # noqa: PLR0913 - the options are the command's contract
         for one in _build(names, device, weights)
     ]
     figures = [summarise(evaluation) for evaluation in evaluations]
-    rules = protocol.describe() | {"device": device, "weights_sha256": weights and sha256_of_file(weights)}
+    rules = protocol.describe() | {"device": device, "weights_sha256": digest_weights(names, weights)}
     told = {"protocol": rules, "pairs": len(sources), "matchers": figures}
     if as_json:
         sys.stdout.write(json.dumps(told) + "\n")
