@@ -103,11 +103,8 @@ def encode_scene(
     for function, units, resources in work:
         bound = partial(function, storage.uri, plan)
         for unit, outcome in run_units(cluster, bound, units, resources=resources):
-            if isinstance(outcome, DataError | NotFoundError):
-                storage.delete_folder(plan.path)
-                return ProductOutcome(id=plan.id, quarantined=outcome.message)
             if isinstance(outcome, AppError):
-                raise outcome
+                return settle_error(storage, plan, outcome)
             if isinstance(outcome, SectionOutcome):
                 read += not outcome.reused
                 log_progress("tile", f"{plan.id}/{unit.name}")
@@ -118,6 +115,24 @@ def encode_scene(
         bytes_written=receipt.total_bytes if receipt else 0,
         seconds=time.perf_counter() - started,
     )
+
+
+def settle_error(storage: Storage, plan: EmbeddingPlan, error: AppError) -> ProductOutcome:
+    """Return how a scene ends of which a unit failed: in quarantine, with what was made of it deleted.
+
+    Where another run of the same request has sealed the product meanwhile, and taken the work files away
+    that this one missed, the product stands.
+
+    Raises:
+        AppError: the error itself, where it is not the scene's fault.
+    """
+    receipt = embedding_receipt(storage, plan)
+    if receipt is not None:
+        return ProductOutcome(id=plan.id, bytes_written=receipt.total_bytes)
+    if not isinstance(error, DataError | NotFoundError):
+        raise error
+    storage.delete_folder(plan.path)
+    return ProductOutcome(id=plan.id, quarantined=error.message)
 
 
 def describe_encoder(name: str, overlap_px: int | None, **chosen: Any) -> EmbeddingSettings:  # noqa: ANN401
@@ -253,7 +268,10 @@ def _load(plan: EmbeddingPlan, place: EncodingPlace) -> tuple[DenseEncoder, Comp
     if device == "cuda":
         device = f"cuda:{choose_gpu(torch.cuda.device_count(), worker_number())}"
     weights = None if place.weights is None else Path(place.weights)
-    encoder = load_encoder(plan.model, device, digest=plan.model_digest, weights=weights)
+    try:
+        encoder = load_encoder(plan.model, device, digest=plan.model_digest, weights=weights)
+    except DataError as exc:  # the weights' fault, which must not put the scene into quarantine
+        raise ConfigError(f"the encoder {plan.model} cannot be loaded: {exc.message}") from exc
     computation = Computation(
         device=torch.device(device), batch=place.batch, precision=plan.settings.precision
     )

@@ -15,8 +15,9 @@ from infra.errors import DataError
 from models.downstream.learner import DownstreamLearner
 from models.downstream.task import Figures
 from models.mars.checkpoint import read_state
+from models.training.checkpoints import half_weights
 from models.training.history import Progress, ignore_progress
-from models.training.loop import train
+from models.training.loop import result_tensors, train
 from models.training.steps import Team
 from models.training.trainable import SCORE
 
@@ -77,7 +78,10 @@ def train_task(
     """
     started = time.perf_counter()
     outcome = train(learner, learner.defaults, folder, Team(device), progress=progress)
-    return _tell(learner, outcome.figures, outcome.steps, outcome.device, started)
+    module = learner.build(0)
+    module.load_state_dict(half_weights(result_tensors(folder)))  # as they would be kept
+    figures = learner.measure_held_out(module.to(device), device)
+    return _tell(learner, figures, outcome.steps, outcome.device, started)
 
 
 def measure_task(learner: DownstreamLearner, weights: Path, device: torch.device) -> TaskResult:
@@ -89,7 +93,7 @@ def measure_task(learner: DownstreamLearner, weights: Path, device: torch.device
     """
     started = time.perf_counter()
     module = load_network(learner, weights).to(device)
-    return _tell(learner, learner.evaluate(module, device), 0, str(device), started)
+    return _tell(learner, learner.measure_held_out(module, device), 0, str(device), started)
 
 
 def load_network(learner: DownstreamLearner, weights: Path) -> nn.Module:

@@ -7,25 +7,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infra.digests import sha256_of_json
-from models.downstream.config import DownstreamConfig, find_config, is_as_filed
+from infra.digests import sha256_of_file, sha256_of_json
+from models.downstream.config import DownstreamConfig, PyramidConfig, find_config, is_as_filed
 from models.downstream.lessons import Batch, draw_batch, show_only
 from models.downstream.network import DownstreamNetwork
 from models.downstream.pyramids import build_pyramid
 from models.downstream.signatures import describe_signature
 from models.downstream.task import Answer, Figures, Task
 from models.downstream.tasks import find_task
+from models.mars.presets import PRESETS as MARS_PRESETS
 from models.training.batches import move_batch
 from models.training.config import TrainingConfig
 from models.training.trainable import ModelFacts
 
-HELD_OUT_SEED = 40_009
-"""Of the places that every downstream training is measured on."""
+HELD_OUT_SEED = 50_021
+"""Of the places that every downstream result is measured on, once, after the training."""
+_CHOOSING_SEED = 40_009
+"""Of the places by which a training chooses its best weights; figures on them flatter."""
 _TRIVIAL_BATCHES = 6
 _HIDING = 7
 
@@ -76,12 +80,14 @@ class DownstreamLearner:
             f"{pyramid.name} pyramid, which is {'tuned' if pyramid.tuned else 'frozen'}.",
             data=(
                 "Procedural places drawn by models/modality from the training's seed, shown by day and to a "
-                "radar, with what lies there as the truth. No real image, so no licence but this project's.",
+                "radar, with what lies there as the truth.",
+                f"The {pyramid.name} pyramid began from {_name_origin(pyramid)}.",
             ),
             validation=f"{task.headline} on {lessons.held_out * lessons.chips} chips of "
-            f"{lessons.size_px} px of places that no training draws.",
+            f"{lessons.size_px} px of places that no training draws, by which the best weights were chosen; "
+            "terraloom evaluate downstream measures on others.",
             signature=describe_signature(task.name, pyramid.name),
-            limits=("Never saw a real image while learning: fit it to one's own before use.",),
+            limits=("The task was learned on drawn places alone: fit it to one's own before use.",),
         )
 
     def build(self, seed: int) -> nn.Module:
@@ -110,12 +116,19 @@ class DownstreamLearner:
         return self.task.loss(module(batch.views), batch)
 
     def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
-        """Measure the task on held-out places."""
-        batches = [move_batch(batch, device) for batch in _held_out(self.config)]
+        """Measure the task on the places by which the best weights are chosen."""
+        return self._measure_on(_CHOOSING_SEED, module, device)
+
+    def measure_held_out(self, module: nn.Module, device: torch.device) -> Figures:
+        """Measure the task on places that neither taught nor chose anything."""
+        return self._measure_on(HELD_OUT_SEED, module, device)
+
+    def _measure_on(self, seed: int, module: nn.Module, device: torch.device) -> Figures:
+        batches = [move_batch(batch, device) for batch in _draw_places(self.config, seed)]
         return measure(self.task, module, batches)
 
     def measure_trivial(self, seed: int) -> Figures:
-        """Measure on the same places what the task answers without features.
+        """Measure on the held-out places what the task answers without features.
 
         Args:
             seed: of the training, whose first batches the few figures it needs are taken from.
@@ -124,14 +137,22 @@ class DownstreamLearner:
         learned = [
             draw_batch(place, lessons, seed, index, held_out=False) for index in range(_TRIVIAL_BATCHES)
         ]
-        return self.task.measure(self.task.learn_trivial(learned), _held_out(self.config))
+        return self.task.measure(self.task.learn_trivial(learned), _draw_places(self.config, HELD_OUT_SEED))
 
 
-@lru_cache(maxsize=2)
-def _held_out(config: DownstreamConfig) -> tuple[Batch, ...]:
+def _name_origin(pyramid: PyramidConfig) -> str:
+    if pyramid.weights == "fresh" or pyramid.name not in MARS_PRESETS:
+        return "random weights or none"
+    if pyramid.weights:
+        return f"weights with the SHA-256 {sha256_of_file(Path(pyramid.weights))}: its card holds here too"
+    return f"the weights that come with {pyramid.name}: its card holds here too"
+
+
+@lru_cache(maxsize=4)
+def _draw_places(config: DownstreamConfig, seed: int) -> tuple[Batch, ...]:
     place = find_task(config.task).place
     return tuple(
-        draw_batch(place, config.lessons, HELD_OUT_SEED, index, held_out=True)
+        draw_batch(place, config.lessons, seed, index, held_out=True)
         for index in range(config.lessons.held_out)
     )
 

@@ -64,7 +64,7 @@ class RegistrationTask:
         warps = [draw_warp(_WARP, (size, size), draws.generator) for _ in range(4)]
         truth = torch.from_numpy(np.stack([invert(warp) for warp in warps]))
         corners = torch.tensor([[0, 0], [size, 0], [0, size], [size, size]], dtype=torch.float64)
-        moving = _resample(radar, truth, corners, size)
+        moving = resample_parts(radar, truth, corners, size)
         return Batch(
             (
                 View(standardise_images(cut_chips(day)), None),
@@ -149,7 +149,7 @@ def cell_places(shape: tuple[int, int], device: torch.device) -> Tensor:
     return torch.stack([columns, rows], dim=-1).reshape(-1, 2).float() + (STRIDE - 1) / 2
 
 
-def _resample(image: Tensor, transforms: Tensor, corners: Tensor, size: int) -> Tensor:
+def resample_parts(image: Tensor, transforms: Tensor, corners: Tensor, size: int) -> Tensor:
     """Return parts of an image (1, 1, height, width) under transforms, (parts, 1, size, size)."""
     steps = torch.arange(size, dtype=torch.float64)
     rows, columns = torch.meshgrid(steps, steps, indexing="ij")

@@ -117,5 +117,8 @@ def spread_windows(layout: WindowLayout, most: int) -> tuple[tuple[int, int], ..
 
 
 def _spread(starts: tuple[int, ...], count: int) -> list[int]:
-    places = np.linspace(0, len(starts) - 1, count + 2)[1:-1] if count < len(starts) else range(len(starts))
+    if count == 1:
+        return [starts[len(starts) // 2]]
+    # With both ends: a scene may hold data at one edge alone.
+    places = np.linspace(0, len(starts) - 1, min(count, len(starts)))
     return [starts[round(float(place))] for place in places]

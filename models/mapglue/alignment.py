@@ -83,27 +83,48 @@ def turned_maps(maps: PoseMaps, angle: float, scale: float, side: int) -> tuple[
     return torch.stack(parts, dim=1) * weight, weight
 
 
-def pose_scores(fixed: Tensor, fixed_weight: Tensor, moving: Tensor, moving_weight: Tensor) -> Tensor:
-    """Return how alike maps are under every shift, float32 (moving, side, side), shift 0 first.
+class Still(NamedTuple):
+    """The fixed image, ready to be correlated with many poses of the other.
+
+    Attributes:
+        spectrum: complex64 (1, 7, side, side // 2 + 1) of harmonics, their squares' sum and the weight.
+        whole: float32, sum of the weight.
+        side: of the maps, cells.
+    """
+
+    spectrum: Tensor
+    whole: Tensor
+    side: int
+
+
+def keep_still(maps: PoseMaps, side: int) -> Still:
+    """Return an image's maps on a square of cells as they are correlated."""
+    seen, weight = turned_maps(maps, 0.0, 1.0, side)
+    return Still(torch.fft.rfft2(stack_layers(seen, weight)), weight.sum().clamp_min(1), side)
+
+
+def stack_layers(harmonics: Tensor, weight: Tensor) -> Tensor:
+    """Return harmonics, their squares' sum and the weight as one tensor, float32 (poses, 7, side, side)."""
+    return torch.cat([harmonics, harmonics.square().sum(1, keepdim=True), weight], dim=1)
+
+
+def pose_scores(still: Still, moving: Tensor, weight: Tensor) -> Tensor:
+    """Return how alike maps are under every shift, float32 (poses, side, side), shift 0 first.
 
     Args:
-        fixed: float32 (1, 5, side, side).
-        fixed_weight: float32 (1, 1, side, side).
-        moving: float32 (poses, 5, side, side).
-        moving_weight: float32 (poses, 1, side, side).
+        still: the fixed image.
+        moving: harmonics, float32 (poses, 5, side, side).
+        weight: float32 (poses, 1, side, side).
     """
-    side = fixed.shape[-1]
-    layers_fixed = torch.cat([fixed, fixed.square().sum(1, keepdim=True), fixed_weight], dim=1)
-    layers_moving = torch.cat([moving, moving.square().sum(1, keepdim=True), moving_weight], dim=1)
-    f, m = torch.fft.rfft2(layers_fixed), torch.fft.rfft2(layers_moving).conj()
+    f, m = still.spectrum, torch.fft.rfft2(stack_layers(moving, weight)).conj()
     # Shift t: fixed at x meets moving at x - t.
     alike = (f[:, :5] * m[:, :5]).sum(dim=1)
     fixed_there, moving_there, overlap = f[:, 5] * m[:, 6], f[:, 6] * m[:, 5], f[:, 6] * m[:, 6]
-    maps = torch.fft.irfft2(torch.stack([alike, fixed_there, moving_there, overlap], dim=1), s=[side, side])
-    whole = fixed_weight.sum().clamp_min(1)
+    sides = [still.side, still.side]
+    maps = torch.fft.irfft2(torch.stack([alike, fixed_there, moving_there, overlap], dim=1), s=sides)
     length = torch.sqrt(maps[:, 1].clamp_min(0) * maps[:, 2].clamp_min(0))
-    share = (maps[:, 3] / whole).clamp(0, 1)
-    correlation = maps[:, 0] / (length + 1e-3 * whole)
+    share = (maps[:, 3] / still.whole).clamp(0, 1)
+    correlation = maps[:, 0] / (length + 1e-3 * still.whole)
     # A chance correlation falls with the square root of the overlap, so that much is taken off for it.
     scores: Tensor = correlation * torch.sqrt(share) * (share > 0.15).to(correlation.dtype)
     return scores
@@ -144,8 +165,8 @@ def search_pose(
     longest = max(height, fixed.weight.shape[3], moving.weight.shape[3])
     # Half as much again: a shift beyond a quarter wraps a strip round, which costs less than larger maps.
     side = longest + 2 * (longest // 4)
-    still, still_weight = turned_maps(fixed, 0.0, 1.0, side)
-    scores = score_turns(still, still_weight, moving, turns, scales)
+    still = keep_still(fixed, side)
+    scores = score_turns(still, moving, turns, scales)
     peaks, rows = highest_peaks(scores, candidates)
     ratio = scales[-1] / scales[0]
     step = 2 * math.pi / turns, ratio ** (1 / max(len(scales) - 1, 1))
@@ -156,32 +177,29 @@ def search_pose(
             row = int(rows[i])
             angle, scale = 2 * math.pi * (row // len(scales)) / turns, scales[row % len(scales)]
             start = Pose(angle, scale, torch.zeros(2), -1.0)
-            found = climb(still, still_weight, moving, start, step, rounds)
+            found = climb(still, moving, start, step, rounds)
             if found.score > best.score:
                 best = found
     return best
 
 
-def score_turns(
-    still: Tensor, still_weight: Tensor, moving: PoseMaps, turns: int, scales: list[float]
-) -> Tensor:
+def score_turns(still: Still, moving: PoseMaps, turns: int, scales: list[float]) -> Tensor:
     """Return the highest score over all shifts of each turn and scale, float32 (turns, scales)."""
     best = torch.zeros(turns, len(scales))
     quarter = turns // 4
     for i in range(quarter):
         for k, scale in enumerate(scales):
-            turned, weight = turned_maps(moving, 2 * math.pi * i / turns, scale, still.shape[-1])
+            turned, weight = turned_maps(moving, 2 * math.pi * i / turns, scale, still.side)
             # A quarter turn moves whole cells.
             four = torch.cat([_quarter_turns(turned, n) for n in range(4)])
             weights = torch.cat([torch.rot90(weight, -n, [2, 3]) for n in range(4)])
-            values = pose_scores(still, still_weight, four, weights).flatten(1).max(dim=1).values
+            values = pose_scores(still, four, weights).flatten(1).max(dim=1).values
             best[i::quarter, k] = values.to(best.device)
     return best
 
 
 def climb(
-    still: Tensor,
-    still_weight: Tensor,
+    still: Still,
     moving: PoseMaps,
     start: Pose,
     step: tuple[float, float],
@@ -198,11 +216,11 @@ def climb(
         for i in range(-1, 2):
             for k in range(-1, 2):
                 pose = best.angle + i * turn_step, best.scale * scale_step**k
-                turned, weight = turned_maps(moving, pose[0], pose[1], still.shape[-1])
+                turned, weight = turned_maps(moving, pose[0], pose[1], still.side)
                 poses.append(pose)
                 maps.append(turned)
                 weights.append(weight)
-        scores = pose_scores(still, still_weight, torch.cat(maps), torch.cat(weights))
+        scores = pose_scores(still, torch.cat(maps), torch.cat(weights))
         top = int(scores.flatten(1).max(dim=1).values.argmax())
         best = Pose(poses[top][0], poses[top][1], peak_shift(scores[top]), float(scores[top].max()))
     return best

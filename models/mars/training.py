@@ -222,13 +222,14 @@ def guessing_loss(mars: Mars, batch: Chips, count: int) -> Tensor:
     Args:
         mars: the network.
         batch: of both modalities.
-        count: of its chips that are looked at, the first ones.
+        count: of its chips that are looked at, the first ones of which nothing is hidden.
     """
     assert batch.sar is not None
-    if not count:
+    rows = batch.whole[:count]
+    if not len(rows):
         return batch.rgb.new_zeros(())
-    rgb, sar, mask = batch.rgb[:count], batch.sar[:count], batch.mask[:count]
-    everything, valid = torch.ones_like(mask), batch.valid[:count]
+    rgb, sar, mask = batch.rgb[rows], batch.sar[rows], batch.mask[rows]
+    everything, valid = torch.ones_like(mask), batch.valid[rows]
     if batch.alone == "sar":
         return reconstruction_loss(rgb, mars(None, sar, mask).rebuilt_rgb, everything, valid)
     return reconstruction_loss(sar, mars(rgb, None, mask).rebuilt_sar, everything, valid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import shutil
@@ -22,13 +23,13 @@ from catalog.embeddings.sections import read_survey
 from catalog.embeddings.similarity import find_similar
 from catalog.embeddings.vectors import decode_tile_vectors
 from catalog.products import item_of
-from infra.errors import DataError, InternalError, TransientError
+from infra.errors import ConfigError, DataError, InternalError, NotFoundError, TransientError
 from infra.storage import LocalStorage
 from models.encoding.filter_bank import FilterBank
 from models.encoding.stream import Computation, encode_strips
 from models.encoding.strips import Rows, Standard, cut_strips
 from models.encoding.windows import WindowLayout
-from tasks.encode_scene import encode_section, seal_scene, survey_scene
+from tasks.encode_scene import EncodingPlace, encode_section, seal_scene, settle_error, survey_scene
 from tests.support.embedding import (
     HERE,
     build_embeddings,
@@ -239,6 +240,31 @@ def test_nothing_is_sealed_without_all_sections(fresh):
     survey = read_survey(storage, plan)
     survey_scene(storage.uri, plan, HERE)
     assert read_survey(storage, plan) == survey
+
+
+def test_what_another_run_sealed_outlives_this_ones_errors(fresh):
+    storage, optical, _ = fresh
+    plan = plan_filters(optical)
+    survey_scene(storage.uri, plan, HERE)
+    gone = NotFoundError("sections/section-0 is not there")
+    with pytest.raises(InternalError):
+        settle_error(storage, plan, InternalError("no survey"))
+    assert settle_error(storage, plan, gone).quarantined
+    assert not (Path(storage.uri) / plan.path).exists()
+    build_embeddings(storage, plan)
+    whole = store_tree(Path(storage.uri) / plan.path)
+    for error in (gone, InternalError("no survey")):
+        assert settle_error(storage, plan, error).quarantined is None
+    assert store_tree(Path(storage.uri) / plan.path) == whole
+
+
+def test_weights_that_cannot_be_read_are_not_the_scenes_fault(fresh, tmp_path):
+    storage, optical, _ = fresh
+    (tmp_path / "cut.safetensors").write_bytes(b"cut off")
+    plan = dataclasses.replace(plan_filters(optical), model="mars-tiny")
+    place = EncodingPlace(batch=4, weights=str(tmp_path / "cut.safetensors"))
+    with pytest.raises(ConfigError, match="mars-tiny cannot be loaded"):
+        survey_scene(storage.uri, plan, place)
 
 
 def test_scenes_without_data_or_of_wrong_units_are_told(tmp_path):

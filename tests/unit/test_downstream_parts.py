@@ -18,9 +18,10 @@ from models.downstream.lessons import LessonConfig, cut_chips, draw_batch, show_
 from models.downstream.matcher import FeatureMatcher, load_matcher
 from models.downstream.network import DownstreamNetwork
 from models.downstream.pyramids import build_pyramid
-from models.downstream.registration import TRANSFORM, standardise_images
+from models.downstream.registration import TRANSFORM, resample_parts, standardise_images
 from models.downstream.segmentation import CLASSES
 from models.downstream.tasks import TASKS, find_task
+from models.matching.transforms import apply_transform, similarity
 from models.training.registry import TRAINABLES, load_trainable
 
 CPU = torch.device("cpu")
@@ -84,8 +85,19 @@ def test_changes_are_where_the_two_days_differ_most():
     assert off[changed].mean() > 1.1 * off[~changed].mean()
 
 
-def test_the_true_transform_lays_the_radar_image_on_the_optical_one():
-    """At the true place both agree on where water and houses are; at the untransformed place less so."""
+def test_the_true_transform_says_where_each_pixel_was_taken():
+    y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+    truth = torch.from_numpy(np.stack([similarity(rotation_deg=20, scale=1.1, shift=(3, 9))] * 2))
+    corners = torch.tensor([[10.0, 20.0], [40.0, 30.0]], dtype=torch.float64)
+    across, down = (resample_parts(axis[None, None], truth, corners, 48)[:, 0] for axis in (x, y))
+    for part, corner in enumerate(corners.numpy()):
+        for column, row in ((8, 4), (30, 20), (40, 31)):
+            meant = apply_transform(truth[part].numpy(), np.array([[column, row]], float))[0] + corner
+            got = across[part, row, column].item(), down[part, row, column].item()
+            assert got == pytest.approx(meant, abs=1e-3)
+
+
+def test_shifts_and_scales_of_the_registration_task_are_those_it_states():
     batch = draw_batch(TASKS["registration"].place, LessonConfig(chips=8, size_px=64), 5, 0, held_out=True)
     truth = batch.truth[TRANSFORM]
     assert truth.shape == (8, 3, 3)

@@ -325,6 +325,8 @@ class TestSurvey:
         assert 8 <= len(set(chosen)) <= 16
         assert {row for row, _ in chosen} <= set(layout.row_starts)
         assert {col for _, col in chosen} <= set(layout.col_starts)
+        assert {row for row, _ in chosen} >= {layout.row_starts[0], layout.row_starts[-1]}
+        assert {col for _, col in chosen} >= {layout.col_starts[0], layout.col_starts[-1]}
         assert spread_windows(layout_of((100, 100)), 16) == ((0, 0),)
         assert len(spread_windows(layout_of((200, 200)), 16)) == 9
 
