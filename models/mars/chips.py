@@ -191,6 +191,8 @@ def _describe(path: Path, stated: dict[str, Any], shapes: dict[str, list[int]]) 
     if not modalities or path.stat().st_size > _MAX_BYTES:
         raise ValueError(f"neither rgb nor sar, or more than {_MAX_BYTES} bytes")
     count, _, height, width = shapes[modalities[0]]
+    if min(count, height, width) < 1:
+        raise ValueError(f"{count} chips of {height}×{width} px")
     for name, shape in shapes.items():
         if shape != [count, _CHANNELS[name], height, width]:
             raise ValueError(f"{name} is of shape {shape}, the others of {count} chips of {height}×{width}")

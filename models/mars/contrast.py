@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,8 +16,27 @@ TABLE_NUMBERS = 1 << 22
 """Most similarities that are held at a time, per direction: 16 MiB of float32."""
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which rows take part in a contrast.
+
+    Attributes:
+        counted: bool (queries,), those that are asked; their own keys must be on offer.
+        offered: bool (keys,), those they choose from.
+    """
+
+    counted: Tensor
+    offered: Tensor
+
+
 def contrast_rows(
-    queries: Tensor, keys: Tensor, targets: Tensor, *, temperature: float, table: int = TABLE_NUMBERS
+    queries: Tensor,
+    keys: Tensor,
+    targets: Tensor,
+    *,
+    temperature: float,
+    choice: Choice | None = None,
+    table: int = TABLE_NUMBERS,
 ) -> Tensor:
     """Return how hard each query's own key is to tell from all keys: mean cross entropy.
 
@@ -28,19 +48,24 @@ def contrast_rows(
         keys: (m, width) likewise.
         targets: int64 (n,), 0 to m − 1: which key belongs to each query.
         temperature: similarities are divided by it.
+        choice: which queries are asked, and which keys they choose from; None for all.
         table: most similarities that are held at a time; at least one row is.
 
     Returns:
-        Scalar, float64 for float64 queries, else float32, whatever autocast says.
+        Scalar, float64 for float64 queries, else float32, whatever autocast says; 0 where nothing is asked.
 
     Raises:
         InputError: shapes that do not fit, or a temperature that is not above 0.
     """
     _check(queries, keys, targets, temperature)
     rows = max(table // len(keys), 1)
+    if choice is None:
+        choice = Choice(
+            torch.ones_like(targets, dtype=torch.bool), keys.new_ones(len(keys), dtype=torch.bool)
+        )
     with torch.autocast(queries.device.type, enabled=False):
         loss: Tensor = _PiecewiseEntropy.apply(
-            at_least_float32(queries), at_least_float32(keys), targets, temperature, rows
+            at_least_float32(queries), at_least_float32(keys), targets, choice, (temperature, rows)
         )
     return loss
 
@@ -70,7 +95,7 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 
 class _PiecewiseEntropy(torch.autograd.Function):
-    """Mean over rows of logsumexp(q·k / t) − q·k_target / t."""
+    """Mean over the rows that count of logsumexp(q·k / t) − q·k_target / t, over the keys on offer."""
 
     @staticmethod
     def forward(
@@ -78,29 +103,33 @@ class _PiecewiseEntropy(torch.autograd.Function):
         queries: Tensor,
         keys: Tensor,
         targets: Tensor,
-        temperature: float,
-        rows: int,
+        choice: Choice,
+        how: tuple[float, int],
     ) -> Tensor:
+        temperature, rows = how
+        # Not minus infinity: where no key is on offer, a row's total must still be a number.
+        barred = torch.zeros_like(keys[:, 0]).masked_fill(~choice.offered, -1e30)
         ends = []
         own = (queries * keys[targets]).sum(1) / temperature
         for piece in torch.split(queries, rows):
-            ends.append(torch.logsumexp(piece @ keys.T / temperature, dim=1))
+            ends.append(torch.logsumexp(piece @ keys.T / temperature + barred, dim=1))
         totals = torch.cat(ends)
-        ctx.save_for_backward(queries, keys, targets, totals)
+        ctx.save_for_backward(queries, keys, targets, totals, choice.counted, barred)
         ctx.temperature, ctx.rows = temperature, rows
-        return (totals - own).mean()
+        return torch.where(choice.counted, totals - own, 0.0).sum() / choice.counted.sum().clamp(min=1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # noqa: ANN401
-        queries, keys, targets, totals = ctx.saved_tensors
-        share = gradient / (len(queries) * ctx.temperature)
+        queries, keys, targets, totals, counted, barred = ctx.saved_tensors
+        share = gradient / (counted.sum().clamp(min=1) * ctx.temperature)
         to_queries, to_keys = torch.empty_like(queries), torch.zeros_like(keys)
         for start in range(0, len(queries), ctx.rows):
             rows = slice(start, start + ctx.rows)
-            part = (queries[rows] @ keys.T / ctx.temperature - totals[rows, None]).exp()
+            part = (queries[rows] @ keys.T / ctx.temperature + barred - totals[rows, None]).exp()
             own = torch.arange(len(part), device=part.device)
             part[own, targets[rows]] -= 1
+            part *= counted[rows, None]
             to_queries[rows] = part @ keys
             to_keys.addmm_(part.T, queries[rows])
         return to_queries * share, to_keys * share, None, None, None

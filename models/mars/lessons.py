@@ -19,6 +19,8 @@ from models.mars.places import draw_places, place_statistics
 
 Range = tuple[float, float]
 Side = Literal["rgb", "sar"]
+Stream = Literal["lessons", "held-out"]
+_STREAM_KEYS: dict[Stream, tuple[int, ...]] = {"lessons": (), "held-out": (1,)}
 Layers = tuple[Tensor, Tensor, Tensor]
 """Colours, radar, and where they are valid (1 or 0) of one place, each (channels, height, width)."""
 
@@ -121,25 +123,33 @@ class Chips:
 
 
 def draw_chips(
-    config: LessonConfig, mars: MarsConfig, seed: int, step: int, sources: Sequence[ChipSource] = ()
+    config: LessonConfig,
+    mars: MarsConfig,
+    seed: int,
+    step: int,
+    sources: Sequence[ChipSource] = (),
+    *,
+    stream: Stream = "lessons",
 ) -> Chips:
-    """Return a batch; the same seed and step give the same, in any order.
+    """Return a batch; the same seed, step and stream give the same, in any order.
 
     Args:
         config: how batches are made.
         mars: says how much of them is hidden.
         seed: the training's.
         step: which batch.
-        sources: real chips; without any all places are drawn. Unless ``optical`` they have both sides.
+        sources: chips besides drawn places; without any all places are drawn. Unless ``optical`` they
+            have both sides.
+        stream: places of one stream stand in no other, whatever the seeds.
 
     Raises:
         InputError: a source lacks a side.
         DataError: a source cannot be read any more.
     """
-    generator = np.random.default_rng([seed, step, 1])
+    generator = np.random.default_rng([seed, step, 1, *_STREAM_KEYS[stream]])
     alone: Side = "sar" if generator.uniform() < 0.5 else "rgb"
     real = _read_real(config, sources, generator)
-    drawn = _drawn(config, seed, step // config.reuse)[: config.chips - len(real)]
+    drawn = _drawn(config, seed, step // config.reuse, stream)[: config.chips - len(real)]
     pieces = [_cut_one(config, torch.cat(layers), generator) for layers in (*real, *drawn)]
     rgb, sar, valid = torch.split(torch.stack(pieces), [3, 1, 1], dim=1)
     inside = valid > 1 - 1e-3
@@ -154,11 +164,19 @@ def draw_chips(
 def _read_real(
     config: LessonConfig, sources: Sequence[ChipSource], generator: np.random.Generator
 ) -> list[Layers]:
-    """Draw chips from all sources together, none twice while there are enough."""
-    ends = np.cumsum([source.count for source in sources])
-    if not len(ends):
+    """Draw chips from all sources, none twice in a batch while there are enough.
+
+    A source is drawn from by the square root of what it holds: a few real chips are seen often enough to
+    count, and not so often that they are learned by heart.
+    """
+    counts = np.array([source.count for source in sources], np.int64)
+    if not len(counts):
         return []
-    chosen = generator.choice(int(ends[-1]), config.real, replace=bool(ends[-1] < config.real))
+    ends = np.cumsum(counts)
+    odds = np.repeat(1 / np.sqrt(counts), counts)
+    chosen = generator.choice(
+        len(odds), config.real, replace=len(odds) < config.real, p=odds / odds.sum(), shuffle=True
+    )
     read = []
     for place in chosen:
         row = int(np.searchsorted(ends, place, "right"))
@@ -174,8 +192,8 @@ def _read_real(
 
 
 @lru_cache(maxsize=2)
-def _drawn(config: LessonConfig, seed: int, group: int) -> tuple[Layers, ...]:
-    generator = np.random.default_rng([seed, group, 0])
+def _drawn(config: LessonConfig, seed: int, group: int, stream: Stream) -> tuple[Layers, ...]:
+    generator = np.random.default_rng([seed, group, 0, *_STREAM_KEYS[stream]])
     rgb, sar = place_statistics().standardise(
         *draw_places(config.chips, size=config.scene_px, generator=generator)
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from infra.errors import InputError
-from models.mars.contrast import TABLE_NUMBERS, at_least_float32, contrast_rows, gather_shares
+from models.mars.contrast import TABLE_NUMBERS, Choice, at_least_float32, contrast_rows, gather_shares
 
 _TINY = 1e-5  # of the published denominator
 
@@ -44,7 +44,12 @@ _DEFAULT = ContrastConfig()
 
 
 def cross_granularity_loss(
-    rgb: Tensor, sar: Tensor, config: ContrastConfig = _DEFAULT, *, gather: bool = False
+    rgb: Tensor,
+    sar: Tensor,
+    config: ContrastConfig = _DEFAULT,
+    *,
+    valid: Tensor | None = None,
+    gather: bool = False,
 ) -> ContrastParts:
     """Return how well patches and images of one modality find their own in the other, both ways.
 
@@ -55,10 +60,12 @@ def cross_granularity_loss(
         rgb: (batch, tokens, width), any float.
         sar: likewise, of the same places.
         config: weights and temperatures.
+        valid: bool (batch, tokens), where both show something; the other patches are neither asked nor
+            offered, and no part of their image's mean. None for all.
         gather: candidates come from all processes' batches; every process must call this then.
 
     Raises:
-        InputError: the two do not have one shape (batch, tokens, width).
+        InputError: the two do not have one shape (batch, tokens, width), or ``valid`` does not fit it.
 
     Source: MaRS, AAAI 2026, 40(14):11685-11693, cross-granularity contrastive learning. The released code
     takes an image's number for the column of a patch; here the columns are images, as the paper writes.
@@ -68,8 +75,14 @@ def cross_granularity_loss(
             f"Tokens of shapes {tuple(rgb.shape)} and {tuple(sar.shape)} cannot be contrasted; expected one "
             "shape (batch, tokens, width)."
         )
+    shown = torch.ones(rgb.shape[:2], dtype=torch.bool, device=rgb.device) if valid is None else valid
+    if shown.shape != rgb.shape[:2] or shown.dtype != torch.bool:
+        raise InputError(
+            f"Where tokens of shape {tuple(rgb.shape)} are valid is told in shape {tuple(shown.shape)}, "
+            f"{shown.dtype}; expected booleans (batch, tokens)."
+        )
     with torch.autocast(rgb.device.type, enabled=False):
-        sides = [_Side.of(tokens, gather=gather) for tokens in (rgb, sar)]
+        sides = [_Side.of(tokens, shown, gather=gather) for tokens in (rgb, sar)]
         first, second = sides
         ways = (_one_way(first, second, config), _one_way(second, first, config))
         patch, image, hierarchical = (sum_ / 2 for sum_ in (a + b for a, b in zip(*ways, strict=True)))
@@ -86,6 +99,7 @@ class _Side:
         images: float64 (batch, width).
         all_patches: (all images × tokens, width).
         all_images: float64 (all images, width).
+        shown: bool (all images, tokens), the patches that show something.
         first: row of ``all_images`` at which this process's begin.
     """
 
@@ -93,16 +107,18 @@ class _Side:
     images: Tensor
     all_patches: Tensor
     all_images: Tensor
+    shown: Tensor
     first: int
 
     @classmethod
-    def of(cls, tokens: Tensor, *, gather: bool) -> _Side:
+    def of(cls, tokens: Tensor, valid: Tensor, *, gather: bool) -> _Side:
         unit = F.normalize(at_least_float32(tokens), dim=-1)
         everybody, first = gather_shares(unit) if gather else (unit, 0)
+        shown = gather_shares(valid.to(unit.dtype))[0] > 0 if gather else valid
         # Few numbers, divided by the smallest temperature: float32 would show in the sixth digit.
-        images = F.normalize(everybody.double().mean(dim=1), dim=-1)
+        images = F.normalize(torch.where(shown[..., None], everybody.double(), 0.0).sum(dim=1), dim=-1)
         own = images[first : first + len(unit)]
-        return cls(unit.flatten(0, 1), own, everybody.flatten(0, 1), images, first)
+        return cls(unit.flatten(0, 1), own, everybody.flatten(0, 1), images, shown, first)
 
 
 def _one_way(queries: _Side, keys: _Side, config: ContrastConfig) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,18 +127,30 @@ def _one_way(queries: _Side, keys: _Side, config: ContrastConfig) -> tuple[Tenso
     tokens = len(queries.patches) // len(queries.images)
     patch = torch.arange(len(queries.patches), device=device) + queries.first * tokens
     table = config.table
+    patches_shown, images_shown = keys.shown.flatten(), keys.shown.any(dim=1)
     return (
         contrast_rows(
-            queries.patches, keys.all_patches, patch, temperature=config.patch_temperature, table=table
+            queries.patches,
+            keys.all_patches,
+            patch,
+            temperature=config.patch_temperature,
+            choice=Choice(patches_shown[patch], patches_shown),
+            table=table,
         ),
         contrast_rows(
-            queries.images, keys.all_images, image, temperature=config.image_temperature, table=table
+            queries.images,
+            keys.all_images,
+            image,
+            temperature=config.image_temperature,
+            choice=Choice(images_shown[image], images_shown),
+            table=table,
         ),
         contrast_rows(
             queries.patches,
             keys.all_images.to(queries.patches.dtype),
             image.repeat_interleave(tokens),
             temperature=config.hierarchical_temperature,
+            choice=Choice(patches_shown[patch], images_shown),
             table=table,
         ),
     )

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from infra.digests import sha256_of_file
-from infra.errors import ConfigError
+from infra.errors import ConfigError, NotFoundError
 from models.mars.checkpoint import encode_mars, find_weights, load_encoder, load_mars
 from models.mars.chips import ChipFile, ReaderChips, find_chips
-from models.mars.config import MarsConfig
+from models.mars.config import COARSEST_PX, MarsConfig
 from models.mars.facts import describe_mars
 from models.mars.lessons import Chips, LessonConfig, draw_chips
 from models.mars.losses import (
@@ -43,7 +43,7 @@ from models.training.trainable import ModelFacts
 
 CHIPS_VARIABLE = "TERRALOOM_CHIPS"
 """Environment: folder with files of real chips that ``mars-tiny-chips`` learns from besides drawn places."""
-_VALIDATION_SEED = 990_001
+_VALIDATION_SEED = 0
 _VALIDATION_BATCHES = 8
 _WHOLE_PARTS = ("rebuilt", "taught", "filled", "guessed")
 _PARTS = (*_WHOLE_PARTS, "patch", "image", "hierarchical")
@@ -175,6 +175,7 @@ class MarsLearner:
                 module.mars.encoder_rgb.normalise(answer.rgb_pyramid[-1][batch.whole]),
                 module.mars.encoder_sar.normalise(answer.sar_pyramid[-1][batch.whole]),
                 self.contrast,
+                valid=shown_tokens(batch.valid[batch.whole]),
                 gather=True,
             )
             parts |= {name: getattr(contrast, name) for name in ("patch", "image", "hierarchical")}
@@ -235,6 +236,15 @@ def guessing_loss(mars: Mars, batch: Chips, count: int) -> Tensor:
     return reconstruction_loss(sar, mars(rgb, None, mask).rebuilt_sar, everything, valid)
 
 
+def shown_tokens(valid: Tensor) -> Tensor:
+    """Return the tokens of which at least half the pixels hold data, bool (batch, tokens).
+
+    Args:
+        valid: bool (batch, 1, height, width).
+    """
+    return F.avg_pool2d(valid.float(), COARSEST_PX).flatten(1) >= 0.5
+
+
 def image_features(mars: Mars, batch: Chips) -> tuple[Tensor, Tensor]:
     """Return one unit vector per image and modality, (batch, width), from that modality alone.
 
@@ -287,14 +297,22 @@ def mars_tiny_chips() -> MarsLearner:
 
     Raises:
         ConfigError: the environment names no folder of chips.
-        NotFoundError: it holds none.
+        NotFoundError: it holds none with both sides.
         DataError: one of them cannot be used.
     """
     folder = os.environ.get(CHIPS_VARIABLE)
     if not folder:
         raise ConfigError(f"{CHIPS_VARIABLE} is not set; let it name a folder of chips to learn from")
     sources = tuple(one for one in find_chips(Path(folder)) if len(one.modalities) == 2)
-    return MarsLearner(find_preset("mars-tiny"), sources=sources, weights=_TINY_WEIGHTS, label="-chips")
+    if not sources:
+        raise NotFoundError(f"{folder} holds no chips with both rgb and sar; write some first")
+    return MarsLearner(
+        find_preset("mars-tiny"),
+        LessonConfig(real=16),
+        sources=sources,
+        weights=_TINY_WEIGHTS,
+        label="-chips",
+    )
 
 
 def mars_tiny_optical() -> MarsLearner:
@@ -316,7 +334,10 @@ def mars_tiny_optical() -> MarsLearner:
 def _held_out(lessons: LessonConfig, config: MarsConfig) -> tuple[Chips, ...]:
     """Return batches of places that no lesson holds, each place once."""
     apart = replace(lessons, reuse=1)
-    return tuple(draw_chips(apart, config, _VALIDATION_SEED, step) for step in range(_VALIDATION_BATCHES))
+    return tuple(
+        draw_chips(apart, config, _VALIDATION_SEED, step, stream="held-out")
+        for step in range(_VALIDATION_BATCHES)
+    )
 
 
 def _to(batch: Chips, device: torch.device) -> Chips:

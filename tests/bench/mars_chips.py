@@ -2,7 +2,7 @@
 
 Usage: ``python tests/bench/mars_chips.py FOLDER``; then ``TERRALOOM_CHIPS=FOLDER`` and train
 ``mars-tiny-chips``. Only sources whose licence allows training on them are written, and none that the
-probes are measured on (terramesh).
+probes are measured on (terramesh). Sample worlds of seeds that nothing else draws stand beside them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,21 @@ from pathlib import Path
 
 from catalog.chips.files import write_chips
 from catalog.chips.rasters import cut_rasters, find_bigearthnet, find_pictures, find_sen1floods11
+from catalog.chips.records import ChipReader
+from catalog.chips.sample_worlds import SampleWorlds
+
+_WORLDS = 48
 
 
 def main(out: Path, data: Path) -> None:
     """Write one file per source."""
     paired = data / "optical_sar"
-    sources = [
+    sources: list[tuple[ChipReader, str, str]] = [
+        (
+            SampleWorlds(_WORLDS),
+            f"{_WORLDS} sample worlds, VV in dB and reflectance, 10 m",
+            "our own",
+        ),
         (
             cut_rasters("bigearthnet", find_bigearthnet(paired / "bigearthnet"), size_px=120),
             "BigEarthNet, Sentinel-1 VV in dB and Sentinel-2 L2A reflectance, 10 m",
