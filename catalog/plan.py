@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ from affine import Affine
 from pyproj import Transformer
 
 from catalog.coverage import covered_fraction
+from catalog.product_ids import spell_id, spell_stem
 from catalog.records import CUBE_PLAN, CubePlan, Grid, ReadOptions, Scene, SceneGroup
 from infra.digests import canonical_json, sha256_of_json
 from infra.errors import InputError
@@ -22,7 +22,6 @@ from infra.errors import InputError
 ALGORITHM = "cube"
 ALGORITHM_VERSION = "2"
 """Raised whenever the same inputs would give other pixels or another layout."""
-_HASH_DIGITS = 12
 _DEGREES_PER_HOUR = 15.0
 
 
@@ -112,8 +111,8 @@ def _stored_names(group: SceneGroup, names: Sequence[str] | None) -> tuple[str, 
 
 def _identify(group: SceneGroup, grid: Grid, names: tuple[str, ...], options: ReadOptions) -> CubePlan:
     plan = CubePlan(id="", group=group, grid=grid, bands=names, options=options)
-    prefix = re.sub(r"[^a-z0-9]+", "-", group.collection.lower()).strip("-")[:48]
-    return dataclasses.replace(plan, id=f"{prefix}-{group.day:%Y%m%d}-{plan_digest(plan)[:_HASH_DIGITS]}")
+    stem = f"{spell_stem(group.collection)}-{group.day:%Y%m%d}"
+    return dataclasses.replace(plan, id=spell_id(stem, plan_digest(plan)))
 
 
 def _centre_longitude(grid: Grid) -> float:

@@ -57,6 +57,22 @@ def seal(storage: Storage, folder: str, receipt: Receipt, kind: TypeAdapter[Rece
     return receipt
 
 
+def discard_unsealed(storage: Storage, folder: str) -> bool:
+    """Delete what a run has made of a product, unless the product stands: another run may have sealed it.
+
+    Args:
+        storage: The store.
+        folder: The product's folder, relative to the store's root.
+
+    Returns:
+        Whether it was deleted.
+    """
+    if storage.exists(f"{folder}/{RECEIPT_NAME}"):
+        return False
+    storage.delete_folder(folder)
+    return True
+
+
 def store_files(storage: Storage, folder: str, paths: Sequence[Path]) -> None:
     """Copy the local files of a product into its folder, unless the product stands.
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from catalog.models.plan import MODEL_RECEIPT, ModelPlan
+from catalog.product_ids import spell_id
 from catalog.receipts import RECEIPT_NAME, read_receipt
 from infra.digests import canonical_json, sha256_of_json
 from infra.errors import DataError, NotFoundError
@@ -22,7 +23,6 @@ ALGORITHM_VERSION = "1"
 WORK_FOLDER = "training"
 """A training's plan, checkpoints and history, in the end its receipt; never swept, for it can be resumed."""
 PLAN_NAME = "plan.json"
-_HASH_DIGITS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ def plan_training(
         }
     )
     return TrainingPlan(
-        id=f"{model}-{digest[:_HASH_DIGITS]}",
+        id=spell_id(model, digest),
         model=model,
         entry=entry,
         config=dict(config),

@@ -14,7 +14,6 @@ from prefect.futures import PrefectFuture
 from catalog.embeddings.inputs import choose_inputs, is_encodable
 from catalog.embeddings.plan import EmbeddingPlan, plan_embedding
 from catalog.footprints import find_footprint
-from catalog.models.plan import ModelPlan
 from catalog.products import ProductOutcome, receipt_of
 from catalog.registrations.plan import SceneFacts
 from catalog.report.facts import RequestFacts
@@ -33,9 +32,9 @@ from infra.logging import log_progress
 from infra.storage import Storage, open_storage
 from tasks.encode_scene import EncodingPlace, count_gpus, describe_encoder, encode_scene
 from tasks.find_scenes import find_scenes
-from tasks.keep_model import keep_shipped
+from tasks.keep_model import keep_result, keep_shipped
 from tasks.list_scenes import list_scenes
-from tasks.name_encoder import name_encoder
+from tasks.name_encoder import NamedEncoder, name_encoder
 
 logger = logging.getLogger(__name__)
 _CPU_BATCH, _GPU_BATCH = 8, 64  # more makes a CPU no faster, but takes memory
@@ -65,13 +64,13 @@ def encode_scenes(params: EncodeParams) -> RunSummary:
         scenes = _look_up(params, storage, places)
     with journal.stage("plan"):
         model = name_encoder(storage.uri, params.model, params.weights)
-        journal.plans.extend(plan_request(params, scenes, model.digest, model.item))
+        item = None if model.model is None else model.model.id
+        journal.plans.extend(plan_request(params, scenes, model.digest, item))
         journal.reused.update(plan.id for plan in journal.plans if receipt_of(storage, plan) is not None)
     request = _describe_request(params, journal.plans)
     with new_run(storage, params) as run:
         try:
-            if model.shipped is not None:  # what the items will say they derive from
-                _publish_model(run, places, model.shipped)
+            _publish_model(run, places, model)
             _encode(params, places, run, journal)
             publish_and_reconcile(run, places, journal)
         except InputError:
@@ -124,9 +123,14 @@ def _look_up(params: EncodeParams, storage: Storage, places: RunPlaces) -> list[
     return seen
 
 
-def _publish_model(run: RunFolder, places: RunPlaces, name: str) -> None:
-    kept: ModelPlan = keep_shipped(run.storage.uri, name)
-    publish_models(run, places, [kept])
+def _publish_model(run: RunFolder, places: RunPlaces, encoder: NamedEncoder) -> None:
+    """Publish what the items will say they derive from, whatever stands in the catalogue."""
+    if encoder.shipped is not None:
+        keep_shipped(run.storage.uri, encoder.shipped)
+    elif encoder.result is not None:
+        keep_result(run.storage.uri, encoder.result)
+    if encoder.model is not None:
+        publish_models(run, places, [encoder.model])
 
 
 def _encode(params: EncodeParams, places: RunPlaces, run: RunFolder, journal: Journal[EmbeddingPlan]) -> None:
@@ -184,4 +188,5 @@ def _describe_request(params: EncodeParams, plans: Sequence[EmbeddingPlan]) -> R
             ("Device", params.device),
         ),
         product="embedding",
+        unit="section",
     )

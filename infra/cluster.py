@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ Result = TypeVar("Result")
 GPU: Mapping[str, float] = {"GPU": 1.0}
 """What a unit claims that computes on a GPU, and a worker offers that has one: ``--resources GPU=1``."""
 _CONNECT_TIMEOUT_S = 10
+_POLL_S, _LOOK_S = 0.02, 5.0  # for units that ended; for workers, while none does
+_PATIENCE_S = 60.0  # until a worker that died is back
 # Dask's nannies make glibc return every freed block above 64 kB at once; shard-sized buffers, reused for
 # each band, then cost more in page faults than in compression.
 _KEEP_BUFFERS = {
@@ -97,13 +100,13 @@ def has_gpu(address: ClusterAddress) -> bool:
     return _offers(_client(address), GPU)
 
 
-def worker_number() -> int:
-    """Return the number of the LocalCluster's worker that this code runs on; 0 anywhere else."""
+def worker_number() -> int | None:
+    """Return the number of the LocalCluster's worker that this code runs on; None anywhere else."""
     try:
         name = get_worker().name
     except ValueError:
-        return 0
-    return name if isinstance(name, int) else 0
+        return None
+    return name if isinstance(name, int) else None
 
 
 def run_units(
@@ -124,14 +127,13 @@ def run_units(
 
     Raises:
         ConfigError: no worker offers those resources; the units would wait for ever.
-        TransientError: the scheduler was lost.
+        TransientError: the scheduler was lost, or every worker that the units could go to.
     """
     client = _client(address)
     if resources and not _offers(client, resources):
-        told = ", ".join(f"{key}={amount:g}" for key, amount in resources.items())
         raise ConfigError(
-            f"no Dask worker of {address.scheduler} offers {told}; start one with --nthreads 1 "
-            f"--resources {told}, or compute on the CPU"
+            f"no Dask worker of {address.scheduler} offers {_spell(resources)}; start one with --nthreads 1 "
+            f"--resources {_spell(resources)}, or compute on the CPU"
         )
     # The key's prefix is what dashboards call the work.
     name = getattr(getattr(function, "func", function), "__name__", "unit")
@@ -140,11 +142,40 @@ def run_units(
     )
     unit_of = {future.key: unit for future, unit in zip(futures, units, strict=True)}
     try:
-        for future in as_completed(futures, loop=client.loop):
+        for future in _as_they_end(client, futures, resources or {}):
             yield unit_of[future.key], _outcome(future)
             future.release()
     finally:
         client.cancel([future for future in futures if not future.done()])
+
+
+def _as_they_end(client: Client, futures: Sequence[Any], resources: Mapping[str, float]) -> Iterator[Any]:
+    """Yield futures as they end, as long as there are workers for those that have not.
+
+    A scheduler keeps units that no worker can take, and would let us wait for ever.
+    """
+    waiting = as_completed(futures, loop=client.loop)
+    looked = attended = time.monotonic()
+    while not waiting.is_empty():
+        if waiting.has_ready():
+            yield next(waiting)
+            continue
+        time.sleep(_POLL_S)
+        if time.monotonic() - looked < _LOOK_S:
+            continue
+        looked = time.monotonic()
+        if _offers(client, resources):
+            attended = looked
+        elif looked - attended > _PATIENCE_S:
+            which = f" that offers {_spell(resources)}" if resources else ""
+            raise TransientError(
+                f"no Dask worker{which} is left, and {waiting.count()} of {len(futures)} units wait for one; "
+                "start one and run again, finished work is kept"
+            )
+
+
+def _spell(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{key}={amount:g}" for key, amount in resources.items())
 
 
 def _offers(client: Client, resources: Mapping[str, float]) -> bool:

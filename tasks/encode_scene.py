@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,9 @@ from catalog.embeddings.plan import EmbeddingPlan, EmbeddingSettings, Section, l
 from catalog.embeddings.reading import Planes, SceneReader, to_decibels
 from catalog.embeddings.sections import (
     VectorSurvey,
+    check_work,
+    digest_scenes,
+    forget_work,
     read_section,
     read_survey,
     write_section,
@@ -32,7 +36,7 @@ from catalog.embeddings.sections import (
 from catalog.embeddings.writing import SectionWriter
 from catalog.products import ProductOutcome
 from infra.cluster import GPU, ClusterAddress, run_units, worker_number
-from infra.errors import AppError, ConfigError, DataError, InternalError, NotFoundError
+from infra.errors import AppError, ConfigError, DataError, InternalError, NotFoundError, TransientError
 from infra.logging import log_progress
 from infra.storage import Storage, open_storage
 from tasks.policies import PIXELS
@@ -158,13 +162,19 @@ def describe_encoder(name: str, overlap_px: int | None, **chosen: Any) -> Embedd
 def survey_scene(store_uri: str, plan: EmbeddingPlan, place: EncodingPlace) -> None:
     """Look at some windows of a scene, and write what its sections need. Runs on a worker; safe to repeat.
 
+    Work that was begun on another kind of device, or when the scene had other pixels, begins anew.
+
     Raises:
         DataError: the scene holds no data, or is damaged.
+        TransientError: another run sealed the product meanwhile, or began it anew.
     """
     storage = open_storage(store_uri)
     if embedding_receipt(storage, plan) is not None:
         return
     survey = read_survey(storage, plan)
+    if survey is not None and (survey.device, survey.scenes) != (place.device, digest_scenes(storage, plan)):
+        forget_work(storage, plan)
+        survey = None
     if survey is None:
         survey = write_survey(storage, plan, _survey(storage, plan, place))
     begin_embeddings(storage, plan, survey)
@@ -178,22 +188,24 @@ def encode_section(
     Raises:
         DataError: pixels are damaged.
         ConfigError: a GPU is asked for, and this worker has none.
+        TransientError: another run sealed the product, gave its work up or began it anew.
     """
     from models.encoding.prefetch import read_ahead
 
     storage = open_storage(store_uri)
-    done = embedding_receipt(storage, plan) or read_section(storage, plan, section)
-    if done is not None:
+    if embedding_receipt(storage, plan) is not None:
         return SectionOutcome(windows=0, reused=True)
-    survey = read_survey(storage, plan)
-    if survey is None:
-        raise InternalError(f"{section.name} of {plan.id} has no survey to go by; run again")
+    survey = _read_own_survey(storage, plan, place)
+    if read_section(storage, plan, section, survey) is not None:
+        return SectionOutcome(windows=0, reused=True)
     writer = SectionWriter(storage, plan, section, survey)
     layout = layout_of(plan)
     # Encoding goes on in a thread of its own while rows are stored.
     for first, values in read_ahead(encode_rows(storage, plan, section, survey, place), depth=1):
         writer.add(first, values)
-    write_section(storage, plan, *writer.finish())
+    finished = writer.finish()
+    check_work(storage, plan, survey)
+    write_section(storage, plan, *finished)
     rows = layout.rows_touching(section.first, section.last)
     return SectionOutcome(windows=len(rows) * len(layout.col_starts), reused=False)
 
@@ -242,26 +254,23 @@ def encode_rows(
         yield done.start, done.values
 
 
-def choose_gpu(visible: int, worker: int) -> int:
-    """Return which of the GPUs that a process sees is the worker's own.
-
-    A worker that was started with ``CUDA_VISIBLE_DEVICES`` sees one; those of a run's own cluster see all.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if visible < 1:
-        raise ConfigError(
-            "this Dask worker was given work for a GPU and sees none; start only workers that have one with "
-            "--resources GPU=1"
+def _read_own_survey(storage: Storage, plan: EmbeddingPlan, place: EncodingPlace) -> VectorSurvey:
+    survey = read_survey(storage, plan)
+    if survey is None:
+        raise TransientError(f"{plan.id} has no survey to go by: another run gave its work up; run again")
+    if survey.device != place.device:
+        raise TransientError(
+            f"another run encodes {plan.id} on {survey.device}, this one on {place.device}, and numbers of "
+            "both do not mix; run again when that one is over"
         )
-    return worker % visible
+    return survey
 
 
 def _load(plan: EmbeddingPlan, place: EncodingPlace) -> tuple[DenseEncoder, Computation]:
     import torch
 
     from models.encoding.encoders import load_encoder
+    from models.encoding.gpus import choose_gpu
     from models.encoding.stream import Computation
 
     device = place.device
@@ -290,6 +299,7 @@ def _survey(storage: Storage, plan: EmbeddingPlan, place: EncodingPlace) -> Vect
     from models.encoding.survey import survey_windows
     from models.encoding.windows import spread_windows
 
+    scenes = digest_scenes(storage, plan)  # before any pixel is read
     layout, reader = layout_of(plan), SceneReader(storage, plan)
     stride = layout.stride_px
     samples = [
@@ -313,6 +323,9 @@ def _survey(storage: Storage, plan: EmbeddingPlan, place: EncodingPlace) -> Vect
     if found is None:
         raise InternalError(f"{plan.scene.id} has data, but none of its windows has")
     return VectorSurvey(
+        work=uuid.uuid4().hex,
+        device=place.device,
+        scenes=scenes,
         standards={name: (standard.mean, standard.stddev) for name, standard in known.items()},
         decibel=decibel,
         mean=found.mean,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
+from typing import Any
 
 from prefect import task
 from pydantic import SecretStr
@@ -28,14 +30,19 @@ def list_scenes(collection: str, *, catalogue: str, token: SecretStr | None) -> 
     with closing(open_catalogue(catalogue, token=token.get_secret_value() if token else None)) as client:
         known = {each["id"] for each in client.collections()}
         found = client.search(SearchQuery(collections=[SCENES])) if SCENES in known else iter(())
-        ids = sorted(
-            item["id"]
-            for item in found
-            if collection == SCENES or collection in item["properties"].get("keywords", ())
-        )
+        ids = sorted(item["id"] for item in found if collection in (SCENES, _find_source(item)))
     if not ids:
         raise NotFoundError(
             f"the catalogue has no scene of collection {collection!r}; give 'scenes' for all, or look with "
             "'terraloom items'"
         )
     return ids
+
+
+def _find_source(item: Mapping[str, Any]) -> str | None:
+    """Return the id of the collection that a scene was ingested from: an item's first keyword, as published.
+
+    The keywords after it are free words, like ``optical``, and name no collection.
+    """
+    keywords = item["properties"].get("keywords")
+    return keywords[0] if isinstance(keywords, list) and keywords else None

@@ -22,11 +22,12 @@ from catalog.embeddings.plan import (
 )
 from catalog.embeddings.quantising import choose_scale, merge_errors
 from catalog.embeddings.sections import (
-    WORK_FOLDER,
     SectionReceipt,
     SectionSums,
     VectorSurvey,
+    check_work,
     forget_section,
+    forget_work,
     is_work_file,
     read_section,
     read_sums,
@@ -37,7 +38,7 @@ from catalog.pictures.cogs import write_preview_cog
 from catalog.pictures.previews import encode_thumbnail
 from catalog.receipts import describe_bytes, read_receipt, seal, translate_scratch_error
 from catalog.records import BandStatistics, StoredFile
-from infra.errors import InternalError, TransientError
+from infra.errors import TransientError
 from infra.provenance import package_versions, project_version
 from infra.storage import Storage
 
@@ -57,7 +58,12 @@ def embedding_receipt(storage: Storage, plan: EmbeddingPlan) -> EmbeddingReceipt
 
 
 def begin_embeddings(storage: Storage, plan: EmbeddingPlan, survey: VectorSurvey) -> None:
-    """Write what sections need to be there: metadata and coordinates. Safe to repeat."""
+    """Write what sections need to be there: metadata and coordinates. Safe to repeat.
+
+    Raises:
+        TransientError: the work does not count any more; see ``catalog.embeddings.sections.check_work``.
+    """
+    check_work(storage, plan, survey)
     for name, data in lay_out_embeddings(plan, _scale(plan, survey)).items():
         storage.write(f"{plan.path}/{name}", data)
 
@@ -66,13 +72,14 @@ def finish_embeddings(storage: Storage, plan: EmbeddingPlan) -> EmbeddingReceipt
     """Seal embeddings whose sections are all written. Safe to repeat.
 
     Raises:
-        InternalError: a section is missing, or another run wrote different bytes.
-        TransientError: an object is missing or cut short in the store.
+        InternalError: another run wrote different bytes.
+        TransientError: a section is missing, an object is missing or cut short in the store, or the work does
+            not count any more.
         ConfigError: the store or the scratch folder is full.
     """
     standing = embedding_receipt(storage, plan)
     if standing is not None:
-        storage.delete_folder(f"{plan.path}/{WORK_FOLDER}")
+        forget_work(storage, plan)
         return standing
     survey, sections = _read_sections(storage, plan)
     sums = [read_sums(storage, plan, each.section) for each in sections]
@@ -81,6 +88,7 @@ def finish_embeddings(storage: Storage, plan: EmbeddingPlan) -> EmbeddingReceipt
     )
     pictures, picture_statistics = _draw(plan, sums, survey)
     written = {VECTORS_NAME: table, **pictures}
+    check_work(storage, plan, survey)
     for name, data in written.items():
         storage.write(f"{plan.path}/{name}", data)
     layout = lay_out_embeddings(plan, _scale(plan, survey))
@@ -98,12 +106,14 @@ def finish_embeddings(storage: Storage, plan: EmbeddingPlan) -> EmbeddingReceipt
         scale=_scale(plan, survey),
         standards=survey.standards,
         decibel=survey.decibel,
+        device=survey.device,
         tiles=tiles,
         software={"terraloom": project_version(), "gdal": rasterio.__gdal_version__}
         | package_versions(_WRITERS),
     )
+    check_work(storage, plan, survey)
     sealed = seal(storage, plan.path, receipt, EMBEDDING_RECEIPT)
-    storage.delete_folder(f"{plan.path}/{WORK_FOLDER}")
+    forget_work(storage, plan)
     return sealed
 
 
@@ -114,11 +124,13 @@ def _scale(plan: EmbeddingPlan, survey: VectorSurvey) -> float:
 def _read_sections(storage: Storage, plan: EmbeddingPlan) -> tuple[VectorSurvey, list[SectionReceipt]]:
     survey, found = read_survey(storage, plan), []
     if survey is None:
-        raise InternalError(f"embeddings {plan.id} were to be finished, but have no survey")
+        raise TransientError(f"embeddings {plan.id} were to be finished, but have no survey; run again")
     for section in list_sections(plan):
-        receipt = read_section(storage, plan, section)
+        receipt = read_section(storage, plan, section, survey)
         if receipt is None:
-            raise InternalError(f"embeddings {plan.id} were to be finished, but {section.name} is missing")
+            raise TransientError(
+                f"embeddings {plan.id} were to be finished, but {section.name} is missing; run again"
+            )
         found.append(receipt)
     return survey, found
 

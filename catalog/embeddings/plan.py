@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-import re
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from affine import Affine
 from pydantic import TypeAdapter
 
-from catalog.records import BandStatistics, Grid, StoredFile
+from catalog.product_ids import spell_id, spell_stem
+from catalog.records import Band, BandStatistics, Grid, StoredFile
 from catalog.registrations.plan import SceneFacts
 from infra.digests import canonical_json, sha256_of_json
 from infra.errors import InputError
 
 ALGORITHM = "embedding"
-ALGORITHM_VERSION = "1"
+ALGORITHM_VERSION = "2"
 """Raised whenever the same inputs would give other vectors or another layout."""
 PRODUCTS_FOLDER = "embeddings"
 DTYPES = ("float16", "float32", "int8")
 """Numbers that vectors may be stored as."""
-_HASH_DIGITS = 12
 _SHARD_CELLS, _SMALLEST_SHARD_CELLS = 256, 64
 _CHUNK_CELLS = 64
 _SHARD_BYTES = 16 << 20
 _ROW_BYTES = 256 << 20  # of the shards side by side, held in memory as float32
+_MOST_ROW_BYTES = 2 << 30  # of the smallest shards; vectors so long over scenes so wide are refused
 _SECTION_PX = 2048
+_TABLE_BYTES = 256 << 20  # of the vectors of all tiles: the table is made in memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +131,7 @@ class StorageError:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingReceipt:
-    """Prove that embeddings are whole. Written last; the same for every run of a plan."""
+    """Prove that embeddings are whole. Written last; the same for every run of a plan on one device kind."""
 
     id: str
     plan_digest: str
@@ -143,6 +146,8 @@ class EmbeddingReceipt:
     """Modality → mean and deviation of its bands."""
     decibel: bool | None
     """Whether the radar was stored in decibels; None without radar."""
+    device: str
+    """What all vectors were computed on: ``cpu`` or ``cuda``; the last digits differ between them."""
     tiles: int
     """Pooled vectors."""
     software: dict[str, str]
@@ -176,7 +181,7 @@ def plan_embedding(
         model_item: Id of their item.
 
     Raises:
-        InputError: settings that do not go together.
+        InputError: settings that do not go together, tiles too small for the scene, or a scene too wide.
     """
     _check_settings(settings)
     plan = EmbeddingPlan(
@@ -188,7 +193,9 @@ def plan_embedding(
         model_item=model_item,
         settings=settings,
     )
-    return dataclasses.replace(plan, id=f"{_prefix(plan)}-{plan_digest(plan)[:_HASH_DIGITS]}")
+    _check_table(plan)
+    _check_rows(plan)
+    return dataclasses.replace(plan, id=spell_id(_stem(plan), plan_digest(plan)))
 
 
 def plan_digest(plan: EmbeddingPlan) -> str:
@@ -197,7 +204,7 @@ def plan_digest(plan: EmbeddingPlan) -> str:
         {
             "algorithm": ALGORITHM,
             "version": ALGORITHM_VERSION,
-            "inputs": [[each.modality, each.scene.digest, list(each.names)] for each in plan.inputs],
+            "inputs": [_identify(each) for each in plan.inputs],
             "grid": dataclasses.asdict(plan.grid),
             "model": [plan.model, plan.model_digest],
             "settings": dataclasses.asdict(plan.settings),
@@ -231,6 +238,50 @@ def _check_settings(settings: EmbeddingSettings) -> None:
         )
 
 
+def _check_table(plan: EmbeddingPlan) -> None:
+    """Refuse tiles so small that their vectors would not fit into memory beside each other."""
+    rows, cols = plan.tiles_yx
+    held = rows * cols * plan.settings.width * 4
+    if held <= _TABLE_BYTES:
+        return
+    settings, tile_px = plan.settings, plan.settings.tile_px
+    largest = settings.stride_px * _SMALLEST_SHARD_CELLS
+    while held > _TABLE_BYTES and tile_px < largest:
+        tile_px, held = tile_px * 2, held // 4
+    advice = f"give {tile_px} or more" if held <= _TABLE_BYTES else "encode the scene in parts"
+    raise InputError(
+        f"tiles of {settings.tile_px} px would give {plan.scene.id} {rows * cols:,} vectors of "
+        f"{settings.width} numbers, more than the {_TABLE_BYTES >> 20} MiB that are held in memory; {advice}"
+    )
+
+
+def _check_rows(plan: EmbeddingPlan) -> None:
+    held = plan.settings.width * plan.grid.shard_px * plan.grid.shape_yx[1] * 4
+    if held > _MOST_ROW_BYTES:
+        raise InputError(
+            f"vectors of {plan.settings.width} numbers over the {plan.grid.shape_yx[1]:,} columns of cells "
+            f"of {plan.scene.id} take {held / 2**30:.1f} GiB a row of shards, more than the "
+            f"{_MOST_ROW_BYTES >> 30} GiB that are held in memory; encode the scene in parts"
+        )
+
+
+def _identify(each: EmbeddingInput) -> dict[str, Any]:
+    """Return what of an input decides bytes: its pixels, and what its item says they mean."""
+    bands = {band.name: band for band in each.scene.bands}
+    return {
+        "modality": each.modality,
+        "scene": [each.scene.id, each.scene.digest],
+        "datetime": each.scene.datetime.astimezone(dt.UTC).isoformat(),
+        "bands": [_identify_band(bands[name]) for name in each.names],
+    }
+
+
+def _identify_band(band: Band) -> list[str | None]:
+    # As texts: JSON spells 0 and 0.0 differently, and NaN not at all.
+    nodata = None if band.nodata is None else str(float(band.nodata))
+    return [band.name, band.dtype, nodata, str(float(band.scale)), str(float(band.offset)), band.unit]
+
+
 def _plan_cells(scene: Grid, settings: EmbeddingSettings) -> Grid:
     """Return the grid of the cells; shards get smaller as vectors get longer and scenes wider."""
     rows, cols = (-(-length // settings.stride_px) for length in scene.shape_yx)
@@ -250,6 +301,5 @@ def _plan_cells(scene: Grid, settings: EmbeddingSettings) -> Grid:
     )
 
 
-def _prefix(plan: EmbeddingPlan) -> str:
-    stem = re.sub(r"[^a-z0-9]+", "-", plan.scene.id.rpartition("-")[0].lower()).strip("-")[:48] or "scene"
-    return f"embedded-{stem}"
+def _stem(plan: EmbeddingPlan) -> str:
+    return f"embedded-{spell_stem(plan.scene.id.rpartition('-')[0]) or 'scene'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,12 +24,23 @@ class Searchable:
     """Name one item of embeddings as a search needs it."""
 
     id: str
-    scene: str
-    """Id of the scene that it shows."""
+    scenes: tuple[str, ...]
+    """Ids of the scenes that it was made of; the first one is shown."""
+    model: str
     tile_m: float
 
 
-def choose_items(items: Iterable[Item], name: str, *, alone: bool) -> list[Searchable]:
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Name the items that are searched."""
+
+    items: tuple[Searchable, ...]
+    """The one that was asked about first."""
+    skipped: int
+    """Items of embeddings that do not say what a search must know, and were left out."""
+
+
+def choose_items(items: Iterable[Item], name: str, *, alone: bool) -> Choice:
     """Choose the items to search: the one asked about first, then those that can be compared with it.
 
     Args:
@@ -39,13 +51,24 @@ def choose_items(items: Iterable[Item], name: str, *, alone: bool) -> list[Searc
     Raises:
         NotFoundError: there is none.
         InputError: the scene was encoded more than once.
-        DataError: the item does not say what it must.
+        DataError: the item that is asked about does not say what it must.
     """
-    known = {check_id(item.get("id"), what="item"): item for item in items}
-    asked = name if name in known else _find_by_scene(known, name)
-    first = _fields(known[asked])
-    alike = [each for each in sorted(known) if each != asked and _fields(known[each]) == first]
-    return [_describe(known[each]) for each in (asked, *(() if alone else alike))]
+    known: dict[str, tuple[Searchable, list[Any]]] = {}
+    faults: list[tuple[object, DataError]] = []
+    for item in items:
+        try:
+            found = _describe(item)
+        except DataError as exc:
+            faults.append((item.get("id"), exc))
+        else:
+            known[found.id] = found, [item["properties"].get(f"embedding:{field}") for field in _SAME]
+    for fault in (exc for identifier, exc in faults if identifier == name):
+        raise fault
+    asked = name if name in known else _find_by_scene([each for each, _ in known.values()], name)
+    alike = [each for each in sorted(known) if each != asked and known[each][1] == known[asked][1]]
+    return Choice(
+        items=tuple(known[each][0] for each in (asked, *(() if alone else alike))), skipped=len(faults)
+    )
 
 
 def load_tables(storage: Storage, items: Iterable[Searchable]) -> dict[str, TileVectors]:
@@ -65,8 +88,8 @@ def load_tables(storage: Storage, items: Iterable[Searchable]) -> dict[str, Tile
     return tables
 
 
-def _find_by_scene(known: Mapping[str, Item], scene: str) -> str:
-    found = [name for name, item in known.items() if scene in item["properties"].get("embedding:scenes", ())]
+def _find_by_scene(known: Iterable[Searchable], scene: str) -> str:
+    found = [each.id for each in known if scene in each.scenes]
     if not found:
         raise NotFoundError(
             f"no embeddings {scene!r} are published, nor any of a scene of that id; "
@@ -79,19 +102,21 @@ def _find_by_scene(known: Mapping[str, Item], scene: str) -> str:
     return found[0]
 
 
-def _fields(item: Item) -> list[Any]:
-    return [item["properties"].get(f"embedding:{name}") for name in _SAME]
-
-
 def _describe(item: Item) -> Searchable:
-    fields = item["properties"]
+    """Read what a search needs of an item that may come from anywhere.
+
+    Raises:
+        DataError: it does not say it.
+    """
     try:
-        tile_m, scene = (
-            float(fields["embedding:tile_m"]),
-            check_id(fields["embedding:scenes"][0], what="item"),
-        )
-    except (KeyError, TypeError, ValueError, IndexError) as exc:
+        fields, name = item["properties"], check_id(item["id"], what="item")
+        tile_m, width = float(fields["embedding:tile_m"]), int(fields["embedding:width"])
+        model = str(fields["embedding:model"])
+        scenes = tuple(check_id(each, what="item") for each in fields["embedding:scenes"])
+    except (KeyError, TypeError, ValueError, OverflowError) as exc:
         raise DataError(
-            f"item {item['id']} does not describe its tiles ({exc!r:.80}); publish it again"
+            f"item {item.get('id')!r:.80} does not describe its tiles ({exc!r:.80}); publish it again"
         ) from exc
-    return Searchable(id=item["id"], scene=scene, tile_m=tile_m)
+    if not (scenes and width > 0 and math.isfinite(tile_m) and tile_m > 0):
+        raise DataError(f"item {name} states no scene, no vector or no tile; publish it again")
+    return Searchable(id=name, scenes=scenes, model=model, tile_m=tile_m)

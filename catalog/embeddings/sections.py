@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from dataclasses import dataclass
 from zipfile import BadZipFile
@@ -16,7 +17,7 @@ from catalog.embeddings.quantising import ErrorSums
 from catalog.receipts import RECEIPT_NAME
 from catalog.records import StoredFile
 from infra.digests import canonical_json
-from infra.errors import InternalError, NotFoundError
+from infra.errors import NotFoundError, TransientError
 from infra.storage import Storage
 
 WORK_FOLDER = "sections"
@@ -25,8 +26,14 @@ WORK_FOLDER = "sections"
 
 @dataclass(frozen=True, kw_only=True)
 class VectorSurvey:
-    """Hold what was learned from some windows before all are encoded."""
+    """Hold what was learned from some windows before all are encoded. It begins the work on a product."""
 
+    work: str
+    """Chance name of the work that it begins: what other work has left is never taken for its own."""
+    device: str
+    """What the work is computed on, ``cpu`` or ``cuda``."""
+    scenes: dict[str, str]
+    """Id of each scene → SHA-256 of its receipt: of which pixels this was learned."""
     standards: dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
     """Modality → mean and deviation of its bands."""
     decibel: bool | None
@@ -46,6 +53,8 @@ class SectionReceipt:
     """Prove that one section is written."""
 
     section: Section
+    work: str
+    """Of the survey that it was made by."""
     files: tuple[StoredFile, ...]
     moments: Moments | None
     """Of all components of its vectors; None where it has none."""
@@ -84,6 +93,35 @@ def read_survey(storage: Storage, plan: EmbeddingPlan) -> VectorSurvey | None:
         return None
 
 
+def digest_scenes(storage: Storage, plan: EmbeddingPlan) -> dict[str, str]:
+    """Return the SHA-256 of the receipt of each scene of a plan; another one tells of other pixels."""
+    found: dict[str, str] = {}
+    for each in plan.inputs:
+        path = f"{each.scene.path}/{RECEIPT_NAME}"
+        # A scene that is gone is told of where its pixels are read.
+        data = storage.read(path) if storage.exists(path) else b""
+        found[each.scene.id] = hashlib.sha256(data).hexdigest()
+    return found
+
+
+def forget_work(storage: Storage, plan: EmbeddingPlan) -> None:
+    """Take back the survey and all sections, so that the work begins anew; shards are written over later."""
+    storage.delete_folder(f"{plan.path}/{WORK_FOLDER}")
+
+
+def check_work(storage: Storage, plan: EmbeddingPlan, survey: VectorSurvey) -> None:
+    """See that work still counts; to be asked right before anything of it is written.
+
+    Raises:
+        TransientError: the product stands by now, or its work was given up or begun anew.
+    """
+    if storage.exists(f"{plan.path}/{RECEIPT_NAME}"):
+        raise TransientError(f"another run has sealed {plan.id} meanwhile; nothing more is written into it")
+    standing = read_survey(storage, plan)
+    if standing is None or standing.work != survey.work:
+        raise TransientError(f"another run gave up the work on {plan.id} or began it anew; run again")
+
+
 def write_survey(storage: Storage, plan: EmbeddingPlan, survey: VectorSurvey) -> VectorSurvey:
     """Keep a survey, unless there is one; returns the one that counts."""
     path = f"{plan.path}/{WORK_FOLDER}/survey.json"
@@ -96,12 +134,15 @@ def write_survey(storage: Storage, plan: EmbeddingPlan, survey: VectorSurvey) ->
     return survey
 
 
-def read_section(storage: Storage, plan: EmbeddingPlan, section: Section) -> SectionReceipt | None:
-    """Return a section's receipt; None while it is not done, or where a crash spoilt the receipt."""
+def read_section(
+    storage: Storage, plan: EmbeddingPlan, section: Section, survey: VectorSurvey
+) -> SectionReceipt | None:
+    """Return a section's receipt; None while it is not done, is of other work, or was spoilt by a crash."""
     try:
-        return _SECTION.validate_json(storage.read(_path(plan, section, "json")))
+        receipt = _SECTION.validate_json(storage.read(_path(plan, section, "json")))
     except (NotFoundError, ValidationError):
         return None
+    return receipt if receipt.work == survey.work else None
 
 
 def write_section(storage: Storage, plan: EmbeddingPlan, receipt: SectionReceipt, sums: SectionSums) -> None:
@@ -117,17 +158,16 @@ def read_sums(storage: Storage, plan: EmbeddingPlan, section: Section) -> Sectio
     """Return a section's sums.
 
     Raises:
-        InternalError: they are spoilt, though its receipt stands.
-        NotFoundError: they are not there.
+        TransientError: they are gone; or spoilt, though its receipt stands, which is taken back.
     """
     try:
         with np.load(io.BytesIO(storage.read(_path(plan, section, "npz"))), allow_pickle=False) as held:
             return SectionSums(held["vectors"], held["shares"], held["picture"])
+    except NotFoundError as exc:
+        raise TransientError(f"what {section.name} of {plan.id} summed up is gone; run again") from exc
     except (ValueError, LookupError, EOFError, BadZipFile) as exc:
-        if isinstance(exc, NotFoundError):
-            raise
         forget_section(storage, plan, section)
-        raise InternalError(f"{section.name} of {plan.id} is spoilt; run again, it is made anew") from exc
+        raise TransientError(f"{section.name} of {plan.id} is spoilt; run again, it is made anew") from exc
 
 
 def forget_section(storage: Storage, plan: EmbeddingPlan, section: Section) -> None:

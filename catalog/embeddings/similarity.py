@@ -14,7 +14,7 @@ from infra.errors import InputError
 
 _METRES_PER_DEGREE = 111_320.0
 _APART_TILES = 1.5  # nearer ground is the same place again: another date, or the tile beside
-_LEAST_SHARE = 0.5  # of a tile's cells with data: a rim says little
+_LEAST_SHARE = 0.75  # of a tile's cells with data: a rim says little
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,9 @@ class SimilarPlaces:
     """Hold what a search found."""
 
     query: AlikePlace
-    """The tile that holds the point."""
+    """The tile that was asked about."""
+    holds_point: bool
+    """Whether that tile holds the point; else it is the nearest, for no tile with data does."""
     places: tuple[AlikePlace, ...]
     """Most alike first; no two of them, nor the query, are the same ground."""
     searched: int
@@ -53,16 +55,17 @@ def find_similar(
     Args:
         tables: Item id → its tiles; vectors of one model and kind of imagery.
         item: Whose tile is asked about.
-        lonlat: Longitude and latitude of a point in it, degrees.
+        lonlat: Longitude and latitude of a point in it, degrees. Where no tile with data holds it, the
+            nearest one within a tile's edge is asked about.
         tile_m: Edge of a tile, metres.
         top: How many to return at most.
 
     Raises:
-        InputError: no tile with data lies at the point, or vectors differ in length.
+        InputError: no tile with data lies at the point or near it, or vectors differ in length.
     """
     if len({table.vectors.shape[1] for table in tables.values()}) != 1:
         raise InputError("items whose vectors differ in length cannot be compared; search those of one model")
-    asked = _find_tile(tables[item], lonlat, tile_m, item)
+    asked, holds_point = _find_tile(tables[item], lonlat, tile_m, item)
     names, owner, places, directions = _join(tables)
     first = int(np.argmax(owner == names.index(item))) + asked
     cosines = directions @ directions[first]
@@ -82,7 +85,10 @@ def find_similar(
         return AlikePlace(item=names[owner[index]], lon=lon, lat=lat, cosine=cosine)
 
     return SimilarPlaces(
-        query=name(first), places=tuple(map(name, found)), searched=int(np.count_nonzero(fit))
+        query=name(first),
+        holds_point=holds_point,
+        places=tuple(map(name, found)),
+        searched=int(np.count_nonzero(fit)),
     )
 
 
@@ -100,11 +106,15 @@ def _join(
     return names, owner, places, directions
 
 
-def _find_tile(table: TileVectors, lonlat: tuple[float, float], tile_m: float, item: str) -> int:
+def _find_tile(table: TileVectors, lonlat: tuple[float, float], tile_m: float, item: str) -> tuple[int, bool]:
+    """Return the number of the tile that holds a point, or of the nearest; and whether it holds it."""
     lon, lat = lonlat
     if not (math.isfinite(lon) and math.isfinite(lat) and -180 <= lon <= 180 and -90 <= lat <= 90):
         raise InputError(f"point {lon:g},{lat:g} is not on Earth; give lon,lat in degrees, e.g. 13.4,52.5")
     distances = _distances_m(table.lonlat, np.array(lonlat)) if len(table) else np.array([np.inf])
+    holding = np.flatnonzero(_holds(table.corners, lonlat))
+    if holding.size:  # two, where the point lies on their common edge
+        return int(holding[distances[holding].argmin()]), True
     nearest = int(distances.argmin())
     if distances[nearest] > tile_m:
         reach = ""
@@ -112,7 +122,17 @@ def _find_tile(table: TileVectors, lonlat: tuple[float, float], tile_m: float, i
             (west, south), (east, north) = table.lonlat.min(axis=0), table.lonlat.max(axis=0)
             reach = f", which reaches from {west:.5g},{south:.5g} to {east:.5g},{north:.5g}"
         raise InputError(f"no tile with data lies at {lon:g},{lat:g} in {item}{reach}; give a point inside")
-    return nearest
+    return nearest, False
+
+
+def _holds(corners: NDArray[np.float64], lonlat: tuple[float, float]) -> NDArray[np.bool_]:
+    """Say which outlines, convex and either way round, hold a point or have it on their edge: bool (n,)."""
+    lon, lat = lonlat
+    turns = 360 * np.round((corners[:, :1, 0] - lon) / 360)  # outlines may lie beyond ±180
+    to_point = np.stack([lon + turns - corners[..., 0], lat - corners[..., 1]], axis=-1)
+    along = np.roll(corners, -1, axis=1) - corners
+    side = along[..., 0] * to_point[..., 1] - along[..., 1] * to_point[..., 0]
+    return np.asarray((side >= 0).all(axis=1) | (side <= 0).all(axis=1))
 
 
 def _distances_m(places: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -43,12 +43,15 @@ class TileVectors:
     Attributes:
         row_col: int32 (n, 2).
         lonlat: float64 (n, 2), their middles, degrees.
+        corners: float64 (n, 4, 2), of their outlines in order, degrees; longitudes of one tile are
+            continuous, so that they may lie beyond ±180.
         shares: float32 (n,), share of their cells with data.
         vectors: float32 (n, width).
     """
 
     row_col: NDArray[np.int32]
     lonlat: NDArray[np.float64]
+    corners: NDArray[np.float64]
     shares: NDArray[np.float32]
     vectors: NDArray[np.float32]
 
@@ -99,17 +102,27 @@ def decode_tile_vectors(data: bytes) -> TileVectors:
         kind = file.schema_arrow.field("vector").type
         if not pa.types.is_fixed_size_list(kind) or not 0 < kind.list_size <= _MAX_WIDTH:
             raise DataError(f"column vector holds {kind}, which is no vector of one length; make it again")
-        schema = _schema(kind.list_size).remove(len(COLUMNS) - 1)
-        table = read_groups(file, schema, range(file.num_row_groups))
+        table = read_groups(file, _schema(kind.list_size), range(file.num_row_groups))
     flat = table.column("vector").combine_chunks().flatten()
     found = TileVectors(
         row_col=np.column_stack([table.column(name).to_numpy() for name in ("tile_row", "tile_col")]),
         lonlat=np.column_stack([table.column(name).to_numpy() for name in ("lon", "lat")]),
+        corners=_read_corners(table.column(GEOMETRY).to_numpy()),
         shares=table.column("valid_share").to_numpy(),
         vectors=flat.to_numpy(zero_copy_only=False).reshape(-1, kind.list_size),
     )
     _check(found)
     return found
+
+
+def _read_corners(outlines: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the corners of outlines of unknown origin: float64 (n, 4, 2)."""
+    shapes = shapely.from_wkb(outlines, on_invalid="ignore")
+    kinds, places = shapely.get_type_id(shapes), shapely.get_coordinates(shapes)
+    whole = (kinds == shapely.GeometryType.POLYGON) & (shapely.get_num_coordinates(shapes) == 5)
+    if not (whole.all() and np.isfinite(places).all()):
+        raise DataError("the table of vectors holds outlines that are no tiles; make it again")
+    return np.ascontiguousarray(places.reshape(-1, 5, 2)[:, :4])
 
 
 def _check(found: TileVectors) -> None:

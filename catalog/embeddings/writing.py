@@ -14,7 +14,7 @@ from catalog.embeddings.layout import CUBE_FOLDER, VARIABLE
 from catalog.embeddings.pictures import choose_block_cells, project_blocks
 from catalog.embeddings.plan import EmbeddingPlan, Section
 from catalog.embeddings.quantising import ErrorSums, choose_scale, store_vectors
-from catalog.embeddings.sections import SectionReceipt, SectionSums, VectorSurvey
+from catalog.embeddings.sections import SectionReceipt, SectionSums, VectorSurvey, check_work
 from infra.errors import InternalError
 from infra.storage import Storage
 
@@ -30,7 +30,7 @@ class SectionWriter:
     """
 
     def __init__(self, storage: Storage, plan: EmbeddingPlan, section: Section, survey: VectorSurvey) -> None:
-        self._plan, self._section, self._survey = plan, section, survey
+        self._storage, self._plan, self._section, self._survey = storage, plan, section, survey
         self._scale = choose_scale(plan.settings.dtype, survey.reach)
         self._store = RecordingStore(storage, f"{plan.path}/{CUBE_FOLDER}")
         self._array = _open(self._store)
@@ -50,6 +50,7 @@ class SectionWriter:
 
         Raises:
             InternalError: rows are missing, or too many.
+            TransientError: the work does not count any more; see ``catalog.embeddings.sections.check_work``.
         """
         expected = self._row + self._filled
         if first != expected or first + values.shape[1] > self._section.last:
@@ -72,6 +73,7 @@ class SectionWriter:
             raise InternalError(f"{self._section.name} of {self._plan.id} ends at row {self._row}")
         receipt = SectionReceipt(
             section=self._section,
+            work=self._survey.work,
             files=tuple(self._store.take_written(f"{CUBE_FOLDER}/")),
             moments=merge_moments(self._moments),
             error=_add_errors(self._errors),
@@ -88,6 +90,7 @@ class SectionWriter:
 
     def _write_row(self) -> None:
         """Write the shards of the buffer, one after the other: what is made of one is soon let go."""
+        check_work(self._storage, self._plan, self._survey)
         shard, cols = self._plan.grid.shard_px, self._plan.grid.shape_yx[1]
         rows = slice(self._row, self._row + self._filled)
         vectors, shares, pictures = [], [], []
@@ -111,8 +114,7 @@ class SectionWriter:
         if not known.any():
             return  # an absent shard reads as no data
         stored, error = store_vectors(block, self._plan.settings.dtype, self._scale)
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            self._array[:, rows, cols] = stored
+        self._array[:, rows, cols] = stored
         self._errors.append(error)
         self._moments.append(_measure(block if known.all() else block[:, known]))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_CEILING, Context
 from typing import Any
-from urllib.parse import quote
 
 from catalog.embeddings.finish import PREVIEW_NAME, THUMBNAIL_NAME, VECTORS_NAME
 from catalog.embeddings.layout import CUBE_FOLDER, INT8_FILL, VARIABLE
@@ -12,14 +12,17 @@ from catalog.embeddings.plan import EmbeddingPlan, EmbeddingReceipt
 from catalog.embeddings.vectors import COLUMNS, GEOMETRY
 from catalog.footprints import find_footprint
 from catalog.items.assets import describe_channel, file_fields, pixel_size_m, spell_statistics, to_number
-from catalog.items.collections import EMBEDDINGS, MODELS, STAC_VERSION, item_asset, provider
+from catalog.items.collections import EMBEDDINGS, MODELS, item_asset, provider
 from catalog.items.fields import (
+    build_item,
+    derived_link,
     grid_bounds,
+    list_links,
     projection_fields,
+    software_fields,
     spell_day,
     spell_reference_system,
     to_rfc3339,
-    used_extensions,
 )
 from catalog.pictures.cogs import PREVIEW_CHANNELS
 from catalog.receipts import RECEIPT_NAME
@@ -49,34 +52,30 @@ def embedding_item(
         its own in their place.
     """
     footprint = find_footprint([plan.scene], plan.scene.grid)
-    item: dict[str, Any] = {
-        "type": "Feature",
-        "stac_version": STAC_VERSION,
-        "stac_extensions": [],
-        "id": plan.id,
-        "collection": EMBEDDINGS,
-        "geometry": footprint.geometry,
-        "bbox": list(footprint.bbox),
-        "properties": {
-            **_describe(plan, receipt),
-            "datetime": to_rfc3339(plan.scene.datetime),
-            **embedding_fields(plan, receipt),
-            **projection_fields(plan.grid),
-            **_cube_fields(plan),
-            **_processing_fields(plan, receipt),
-            "renders": {
-                "preview": {
-                    "title": "Principal components",
-                    "assets": ["preview"],
-                    "rescale": [[0, 255]] * 3,
-                    "resampling": "bilinear",
-                }
-            },
+    properties = {
+        **_describe(plan, receipt),
+        "datetime": to_rfc3339(plan.scene.datetime),
+        **embedding_fields(plan, receipt),
+        **projection_fields(plan.grid),
+        **_cube_fields(plan),
+        **_processing_fields(plan, receipt),
+        "renders": {
+            "preview": {
+                "title": "Principal components",
+                "assets": ["preview"],
+                "rescale": [[0, 255]] * 3,
+                "resampling": "bilinear",
+            }
         },
-        "assets": _list_assets(plan, receipt, root_href.rstrip("/")),
-        "links": _links(plan, execution_href),
     }
-    return item | {"stac_extensions": used_extensions(item)}
+    return build_item(
+        plan.id,
+        EMBEDDINGS,
+        footprint,
+        properties=properties,
+        assets=_list_assets(plan, receipt, root_href.rstrip("/")),
+        links=list_links(EMBEDDINGS, _derived_links(plan), execution_href),
+    )
 
 
 def embedding_fields(plan: EmbeddingPlan, receipt: EmbeddingReceipt) -> dict[str, Any]:
@@ -96,7 +95,8 @@ def embedding_fields(plan: EmbeddingPlan, receipt: EmbeddingReceipt) -> dict[str
         "overlap_px": settings.overlap_px,
         "stored_as": settings.dtype,
         "computed_in": settings.precision,
-        "error_max": _round(receipt.error.maximum),
+        "computed_on": receipt.device,
+        "error_max": _round_up(receipt.error.maximum),
         "error_rms": _round(receipt.error.rms),
         "clipped": receipt.error.clipped,
     }
@@ -116,7 +116,7 @@ def _describe(plan: EmbeddingPlan, receipt: EmbeddingReceipt) -> dict[str, Any]:
             f"{settings.width} numbers for every {pixel_size_m(plan.grid):g} m, {cols} × {rows} "
             f"cells, and one for each of {receipt.tiles} tiles to search by. Stored as {settings.dtype}; "
             f"stored numbers differ from the computed ones by {_round(receipt.error.rms):g} (RMS), "
-            f"{_round(receipt.error.maximum):g} at most."
+            f"{_round_up(receipt.error.maximum):g} at most."
         ),
         "license": "other",  # that of the scenes
         "providers": [provider()],
@@ -165,12 +165,9 @@ def _processing_fields(plan: EmbeddingPlan, receipt: EmbeddingReceipt) -> dict[s
         f"{plan.model}, {weights}, {settings.precision}. Plan {receipt.plan_digest}."
     )
     fields: dict[str, Any] = {"processing:level": _LEVEL, "processing:lineage": lineage}
-    if receipt.software:
-        fields["processing:software"] = dict(sorted(receipt.software.items()))
-    if "terraloom" in receipt.software:
-        fields["processing:version"] = receipt.software["terraloom"]
+    fields |= software_fields(receipt.software)
     if plan.model_item is not None:
-        href = _item_href(MODELS, plan.model_item)
+        href = derived_link(MODELS, plan.model_item, plan.model)["href"]
         fields["processing:expression"] = {"format": "stac-mlm", "expression": href}
     return fields
 
@@ -225,26 +222,15 @@ def _digest_manifest(files: list[StoredFile]) -> str:
     )
 
 
-def _links(plan: EmbeddingPlan, execution_href: str | None) -> list[dict[str, Any]]:
-    links: list[dict[str, Any]] = [
-        {"rel": "collection", "href": f"../../{EMBEDDINGS}", "type": "application/json"}
-    ]
-    links += [_derived(each.scene.collection, each.scene.id, each.scene.title) for each in plan.inputs]
-    if plan.model_item is not None:
-        links.append(_derived(MODELS, plan.model_item, plan.model))
-    if execution_href:
-        links.append({"rel": "processing-execution", "href": execution_href, "title": "Run"})
-    return links
-
-
-def _derived(collection: str, item: str, title: str) -> dict[str, str]:
-    href = _item_href(collection, item)
-    return {"rel": "derived_from", "href": href, "type": "application/geo+json", "title": title}
-
-
-def _item_href(collection: str, item: str) -> str:
-    return f"../../{collection}/items/{quote(item)}"
+def _derived_links(plan: EmbeddingPlan) -> list[dict[str, str]]:
+    links = [derived_link(each.scene.collection, each.scene.id, each.scene.title) for each in plan.inputs]
+    return links if plan.model_item is None else [*links, derived_link(MODELS, plan.model_item, plan.model)]
 
 
 def _round(value: float) -> float:
     return float(f"{value:.{_FIGURES}g}")
+
+
+def _round_up(bound: float) -> float:
+    """Shorten a bound so that it holds still."""
+    return float(Context(prec=_FIGURES, rounding=ROUND_CEILING).create_decimal(repr(bound)))

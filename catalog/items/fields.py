@@ -1,16 +1,18 @@
-"""Spell what items of every collection say in one way: extensions, moments, projections."""
+"""Spell what items of every collection say in one way: envelope, links, software, moments, projections."""
 
 from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from pyproj import CRS
 
+from catalog.footprints import Footprint
 from catalog.items.assets import to_number
-from catalog.items.collections import MLM, PROCESSING
+from catalog.items.collections import MLM, PROCESSING, STAC_VERSION
 from catalog.records import Grid
 
 _EXTENSIONS = {
@@ -46,6 +48,67 @@ _MONTHS = (
     "Dec",
 )  # not the locale's
 _AUTHORITY = re.compile(r"[A-Za-z0-9_]+:[A-Za-z0-9_.-]+")
+
+
+def build_item(
+    item_id: str,
+    collection: str,
+    footprint: Footprint,
+    *,
+    properties: dict[str, Any],
+    assets: dict[str, dict[str, Any]],
+    links: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Put a STAC 1.1 Item together; its extensions are those whose fields it has.
+
+    Args:
+        item_id: The product's.
+        collection: Id of the collection that it is published into.
+        footprint: Where its data lie.
+        properties: Times, figures, and all else.
+        assets: Key → asset.
+        links: To its collection, and to what it was made from.
+    """
+    item: dict[str, Any] = {
+        "type": "Feature",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": [],
+        "id": item_id,
+        "collection": collection,
+        "geometry": footprint.geometry,
+        "bbox": list(footprint.bbox),
+        "properties": properties,
+        "assets": assets,
+        "links": links,
+    }
+    return item | {"stac_extensions": used_extensions(item)}
+
+
+def list_links(
+    collection: str, own: Iterable[dict[str, Any]], execution_href: str | None
+) -> list[dict[str, Any]]:
+    """List an item's links: to its collection, its own, and to the run that made it where that is told."""
+    # Core STAC wants the first wherever there is a "collection"; relative, it holds below any API's root.
+    links = [{"rel": "collection", "href": f"../../{collection}", "type": "application/json"}, *own]
+    if execution_href:
+        links.append({"rel": "processing-execution", "href": execution_href, "title": "Run"})
+    return links
+
+
+def derived_link(collection: str, item_id: str, title: str) -> dict[str, str]:
+    """Lead to another item of the catalogue that a product was made from."""
+    href = f"../../{collection}/items/{quote(item_id)}"
+    return {"rel": "derived_from", "href": href, "type": "application/geo+json", "title": title}
+
+
+def software_fields(software: Mapping[str, str]) -> dict[str, Any]:
+    """State the packages that wrote a product and this project's version; nothing of what is not known."""
+    fields: dict[str, Any] = {}
+    if software:
+        fields["processing:software"] = dict(sorted(software.items()))
+    if "terraloom" in software:
+        fields["processing:version"] = software["terraloom"]
+    return fields
 
 
 def to_rfc3339(instant: dt.datetime) -> str:

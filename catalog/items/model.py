@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from catalog.footprints import Footprint
 from catalog.items.assets import file_fields, to_number
-from catalog.items.collections import MODELS, STAC_VERSION, item_asset, provider
-from catalog.items.fields import used_extensions
+from catalog.items.collections import MODELS, item_asset, provider
+from catalog.items.fields import build_item, derived_link, list_links, software_fields
 from catalog.models.card import ArrayCard, ModelCard, StartCard
 from catalog.models.plan import ModelPlan, ModelReceipt, plan_model
 from catalog.models.product import (
@@ -57,27 +58,24 @@ def model_item(
     """
     card = receipt.card
     start, end = ANY_TIME
-    item: dict[str, Any] = {
-        "type": "Feature",
-        "stac_version": STAC_VERSION,
-        "stac_extensions": [],
-        "id": plan.id,
-        "collection": MODELS,
-        "geometry": _world(),
-        "bbox": list(_WORLD),
-        "properties": {
-            **_describe(card),
-            "datetime": None,
-            "start_datetime": start,
-            "end_datetime": end,
-            **_network_fields(card),
-            **_model_fields(card),
-            **_processing_fields(card, receipt),
-        },
-        "assets": _list_assets(plan, receipt, root_href.rstrip("/")),
-        "links": _links(card, execution_href),
+    properties = {
+        **_describe(card),
+        "datetime": None,
+        "start_datetime": start,
+        "end_datetime": end,
+        **_network_fields(card),
+        **_model_fields(card),
+        **_processing_fields(card, receipt),
     }
-    return _name_bands(item | {"stac_extensions": used_extensions(item)}, card)
+    item = build_item(
+        plan.id,
+        MODELS,
+        Footprint(geometry=_world(), bbox=_WORLD, weights=()),
+        properties=properties,
+        assets=_list_assets(plan, receipt, root_href.rstrip("/")),
+        links=list_links(MODELS, _derived_links(card), execution_href),
+    )
+    return _name_bands(item, card)
 
 
 def _name_bands(item: dict[str, Any], card: ModelCard) -> dict[str, Any]:
@@ -200,14 +198,11 @@ def _model_fields(card: ModelCard) -> dict[str, Any]:
 def _processing_fields(card: ModelCard, receipt: ModelReceipt) -> dict[str, Any]:
     software = card.software | receipt.software
     begun = "fresh weights" if card.start is None else f"those of {_start_id(card.start)}"
-    fields: dict[str, Any] = {
-        "processing:lineage": f"Trained from {begun} with seed {card.training.seed}; the weights of step "
-        f"{card.training.best_step:,} are kept, as {card.weights.numbers}: SHA-256 {card.weights.sha256}.",
-        "processing:software": dict(sorted(software.items())),
-    }
-    if "terraloom" in software:
-        fields["processing:version"] = software["terraloom"]
-    return fields
+    lineage = (
+        f"Trained from {begun} with seed {card.training.seed}; the weights of step "
+        f"{card.training.best_step:,} are kept, as {card.weights.numbers}: SHA-256 {card.weights.sha256}."
+    )
+    return {"processing:lineage": lineage} | software_fields(software)
 
 
 def _list_assets(plan: ModelPlan, receipt: ModelReceipt, root: str) -> dict[str, Any]:
@@ -221,12 +216,6 @@ def _list_assets(plan: ModelPlan, receipt: ModelReceipt, root: str) -> dict[str,
     return assets
 
 
-def _links(card: ModelCard, execution_href: str | None) -> list[dict[str, Any]]:
-    links = [{"rel": "collection", "href": f"../../{MODELS}", "type": "application/json"}]
-    if card.start is not None:
-        href = f"../../{MODELS}/items/{_start_id(card.start)}"
-        geojson = "application/geo+json"
-        links.append({"rel": "derived_from", "href": href, "type": geojson, "title": card.start.name})
-    if execution_href:
-        links.append({"rel": "processing-execution", "href": execution_href, "title": "Run"})
-    return links
+def _derived_links(card: ModelCard) -> list[dict[str, str]]:
+    start = card.start
+    return [] if start is None else [derived_link(MODELS, _start_id(start), start.name)]

@@ -10,8 +10,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from catalog.footprints import find_box_footprint
 from catalog.items.assets import pixel_size_m
-from catalog.items.collections import OSM, STAC_VERSION, license_links, provider, source_providers
-from catalog.items.fields import spell_day, to_rfc3339, used_extensions
+from catalog.items.collections import OSM, license_links, provider, source_providers
+from catalog.items.fields import build_item, list_links, software_fields, spell_day, to_rfc3339
 from catalog.items.osm_assets import list_renders, osm_assets
 from catalog.osm.plan import OsmPlan, OsmReceipt
 from catalog.osm.terms import ATTRIBUTION, LICENSE
@@ -51,19 +51,14 @@ def osm_item(
         **_processing_fields(plan, receipt),
         "renders": list_renders(assets),
     }
-    item: dict[str, Any] = {
-        "type": "Feature",
-        "stac_version": STAC_VERSION,
-        "stac_extensions": [],
-        "id": plan.id,
-        "collection": OSM,
-        "geometry": footprint.geometry,
-        "bbox": list(footprint.bbox),
-        "properties": properties,
-        "assets": assets,
-        "links": _links(plan, execution_href),
-    }
-    return item | {"stac_extensions": used_extensions(item)}
+    return build_item(
+        plan.id,
+        OSM,
+        footprint,
+        properties=properties,
+        assets=assets,
+        links=list_links(OSM, _own_links(plan), execution_href),
+    )
 
 
 def _describe(plan: OsmPlan, receipt: OsmReceipt) -> dict[str, Any]:
@@ -147,17 +142,11 @@ def _processing_fields(plan: OsmPlan, receipt: OsmReceipt) -> dict[str, Any]:
         "multipolygon and boundary relations as features, invalid areas made valid, map and classes drawn "
         f"from them. Plan {receipt.plan_digest}."
     )
-    fields: dict[str, Any] = {"processing:level": _LEVEL, "processing:lineage": lineage}
-    if receipt.software:
-        fields["processing:software"] = dict(sorted(receipt.software.items()))
-    if "terraloom" in receipt.software:
-        fields["processing:version"] = receipt.software["terraloom"]
-    return fields
+    fields = {"processing:level": _LEVEL, "processing:lineage": lineage}
+    return fields | software_fields(receipt.software)
 
 
-def _links(plan: OsmPlan, execution_href: str | None) -> list[dict[str, Any]]:
-    # Core STAC wants this link wherever there is a "collection"; relative, it holds below any API's root.
-    collection = {"rel": "collection", "href": f"../../{OSM}", "type": "application/json"}
+def _own_links(plan: OsmPlan) -> list[dict[str, Any]]:
     extract = {
         "rel": "derived_from",
         "href": _without_secrets(plan.source) or _file_url(plan.extract.path),
@@ -165,10 +154,7 @@ def _links(plan: OsmPlan, execution_href: str | None) -> list[dict[str, Any]]:
         "file:size": plan.extract.size,
         "file:checksum": to_multihash(plan.extract.sha256),
     }
-    links: list[dict[str, Any]] = [collection, *license_links(OSM), extract]
-    if execution_href:
-        links.append({"rel": "processing-execution", "href": execution_href, "title": "Run"})
-    return links
+    return [*license_links(OSM), extract]
 
 
 def _name_source(plan: OsmPlan) -> str:

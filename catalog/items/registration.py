@@ -7,8 +7,16 @@ from urllib.parse import quote
 
 from catalog.footprints import find_footprint
 from catalog.items.assets import describe_channel, file_fields, pixel_size_m, to_number
-from catalog.items.collections import MODELS, REGISTRATIONS, STAC_VERSION, item_asset, provider
-from catalog.items.fields import projection_fields, spell_day, to_rfc3339, used_extensions
+from catalog.items.collections import MODELS, REGISTRATIONS, item_asset, provider
+from catalog.items.fields import (
+    build_item,
+    derived_link,
+    list_links,
+    projection_fields,
+    software_fields,
+    spell_day,
+    to_rfc3339,
+)
 from catalog.pictures.cogs import PREVIEW_CHANNELS
 from catalog.receipts import RECEIPT_NAME
 from catalog.registrations.plan import RegistrationPlan, RegistrationReceipt, SceneFacts
@@ -53,33 +61,29 @@ def registration_item(
         puts its own in their place.
     """
     footprint = find_footprint((), plan.grid)
-    item: dict[str, Any] = {
-        "type": "Feature",
-        "stac_version": STAC_VERSION,
-        "stac_extensions": [],
-        "id": plan.id,
-        "collection": REGISTRATIONS,
-        "geometry": footprint.geometry,
-        "bbox": list(footprint.bbox),
-        "properties": {
-            **_describe(plan, receipt),
-            "datetime": to_rfc3339(plan.moving.datetime),
-            **registration_fields(plan, receipt),
-            **projection_fields(plan.grid),
-            **_processing_fields(plan, receipt),
-            "renders": {
-                "preview": {
-                    "title": "Moving scene",
-                    "assets": ["preview"],
-                    "rescale": [[0, 255]] * 3,
-                    "resampling": "bilinear",
-                }
-            },
+    properties = {
+        **_describe(plan, receipt),
+        "datetime": to_rfc3339(plan.moving.datetime),
+        **registration_fields(plan, receipt),
+        **projection_fields(plan.grid),
+        **_processing_fields(plan, receipt),
+        "renders": {
+            "preview": {
+                "title": "Moving scene",
+                "assets": ["preview"],
+                "rescale": [[0, 255]] * 3,
+                "resampling": "bilinear",
+            }
         },
-        "assets": _list_assets(plan, receipt, root_href.rstrip("/")),
-        "links": _links(plan, execution_href),
     }
-    return item | {"stac_extensions": used_extensions(item)}
+    return build_item(
+        plan.id,
+        REGISTRATIONS,
+        footprint,
+        properties=properties,
+        assets=_list_assets(plan, receipt, root_href.rstrip("/")),
+        links=list_links(REGISTRATIONS, _derived_links(plan), execution_href),
+    )
 
 
 def registration_fields(plan: RegistrationPlan, receipt: RegistrationReceipt) -> dict[str, Any]:
@@ -137,10 +141,7 @@ def _processing_fields(plan: RegistrationPlan, receipt: RegistrationReceipt) -> 
         f"an even grid; transform by cross-validation; settings as in the plan {receipt.plan_digest}."
     )
     fields: dict[str, Any] = {"processing:level": _LEVEL, "processing:lineage": lineage}
-    if receipt.software:
-        fields["processing:software"] = dict(sorted(receipt.software.items()))
-    if "terraloom" in receipt.software:
-        fields["processing:version"] = receipt.software["terraloom"]
+    fields |= software_fields(receipt.software)
     if plan.model_item is not None:
         place = f"collections/{MODELS}/items/{quote(plan.model_item)}"  # below the catalogue's landing page
         fields["processing:expression"] = {"format": "stac-mlm", "expression": place}
@@ -187,18 +188,6 @@ def _corrected_data(plan: RegistrationPlan, transform: tuple[float, ...], root: 
     )
 
 
-def _links(plan: RegistrationPlan, execution_href: str | None) -> list[dict[str, Any]]:
-    links: list[dict[str, Any]] = [
-        {"rel": "collection", "href": f"../../{REGISTRATIONS}", "type": "application/json"}
-    ]
-    links += [_derived(scene.collection, scene.id, scene.title) for scene in (plan.fixed, plan.moving)]
-    if plan.model_item is not None:
-        links.append(_derived(MODELS, plan.model_item, plan.matcher))
-    if execution_href:
-        links.append({"rel": "processing-execution", "href": execution_href, "title": "Run"})
-    return links
-
-
-def _derived(collection: str, item: str, title: str) -> dict[str, str]:
-    href = f"../../{collection}/items/{quote(item)}"
-    return {"rel": "derived_from", "href": href, "type": "application/geo+json", "title": title}
+def _derived_links(plan: RegistrationPlan) -> list[dict[str, str]]:
+    links = [derived_link(scene.collection, scene.id, scene.title) for scene in (plan.fixed, plan.moving)]
+    return links if plan.model_item is None else [*links, derived_link(MODELS, plan.model_item, plan.matcher)]

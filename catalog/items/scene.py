@@ -18,14 +18,16 @@ from catalog.items.assets import (
     scene_assets,
     to_number,
 )
-from catalog.items.collections import SCENES, STAC_VERSION, ZARR_TYPE, provider
+from catalog.items.collections import SCENES, ZARR_TYPE, provider
 from catalog.items.fields import (
+    build_item,
     grid_bounds,
+    list_links,
     projection_fields,
+    software_fields,
     spell_day,
     spell_reference_system,
     to_rfc3339,
-    used_extensions,
 )
 from catalog.pictures.previews import RgbChoice, choose_rgb
 from catalog.records import Band, CubePlan, CubeReceipt, Scene
@@ -63,19 +65,14 @@ def scene_item(
         **_processing_fields(plan, receipt),
         "renders": _renders(plan, receipt),
     }
-    item: dict[str, Any] = {
-        "type": "Feature",
-        "stac_version": STAC_VERSION,
-        "stac_extensions": [],
-        "id": plan.id,
-        "collection": SCENES,
-        "geometry": footprint.geometry,
-        "bbox": list(footprint.bbox),
-        "properties": properties,
-        "assets": scene_assets(plan, receipt, root_href=root),
-        "links": _links(plan, root, execution_href),
-    }
-    return item | {"stac_extensions": used_extensions(item)}
+    return build_item(
+        plan.id,
+        SCENES,
+        footprint,
+        properties=properties,
+        assets=scene_assets(plan, receipt, root_href=root),
+        links=list_links(SCENES, _own_links(plan, root), execution_href),
+    )
 
 
 def _describe(plan: CubePlan, receipt: CubeReceipt) -> dict[str, Any]:
@@ -278,12 +275,8 @@ def _processing_fields(plan: CubePlan, receipt: CubeReceipt) -> dict[str, Any]:
         f"{items} read by {plan.options.loader} onto one grid (data bands {plan.options.resampling}, class "
         f"bands nearest), first valid pixel wins, {masked}, stored numbers kept. Plan {receipt.plan_digest}."
     )
-    fields: dict[str, Any] = {"processing:level": _LEVEL, "processing:lineage": lineage}
-    if receipt.software:
-        fields["processing:software"] = dict(sorted(receipt.software.items()))
-    if "terraloom" in receipt.software:
-        fields["processing:version"] = receipt.software["terraloom"]
-    return fields
+    fields = {"processing:level": _LEVEL, "processing:lineage": lineage}
+    return fields | software_fields(receipt.software)
 
 
 def _renders(plan: CubePlan, receipt: CubeReceipt) -> dict[str, Any]:
@@ -306,7 +299,7 @@ def _renders(plan: CubePlan, receipt: CubeReceipt) -> dict[str, Any]:
     return renders
 
 
-def _links(plan: CubePlan, root: str, execution_href: str | None) -> list[dict[str, Any]]:
+def _own_links(plan: CubePlan, root: str) -> list[dict[str, Any]]:
     store = {
         "rel": "store",
         "href": f"{root}/{plan.path}/{CUBE_FOLDER}",
@@ -318,9 +311,4 @@ def _links(plan: CubePlan, root: str, execution_href: str | None) -> list[dict[s
         for scene in plan.group.scenes
         if scene.self_href
     ]
-    # Core STAC wants this link wherever there is a "collection"; relative, it holds below any API's root.
-    collection = {"rel": "collection", "href": f"../../{SCENES}", "type": "application/json"}
-    links: list[dict[str, Any]] = [collection, store, *derived]
-    if execution_href:
-        links.append({"rel": "processing-execution", "href": execution_href, "title": "Run"})
-    return links
+    return [store, *derived]

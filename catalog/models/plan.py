@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from catalog.models.card import MODEL_NAME, SHA256, ModelCard, ModelName, Sha256
+from catalog.product_ids import spell_id
 from catalog.records import StoredFile
 from infra.errors import DataError
 
 PRODUCTS_FOLDER = "models"
-_HASH_DIGITS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class ModelPlan:
     @property
     def id(self) -> str:
         """Name + the first digits of the weights' SHA-256."""
-        return f"{self.name}-{self.sha256[:_HASH_DIGITS]}"
+        return spell_id(self.name, self.sha256)
 
     @property
     def path(self) -> str:

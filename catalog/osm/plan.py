@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import math
-import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ from pydantic import TypeAdapter
 
 from catalog.grid import BoundsLonLat, plan_grid
 from catalog.osm.records import ExtractFacts
+from catalog.product_ids import spell_id, spell_stem
 from catalog.records import BandStatistics, Grid, StoredFile
 from infra.digests import canonical_json, sha256_of_json
 from infra.errors import InputError
@@ -21,7 +21,6 @@ ALGORITHM = "osm"
 ALGORITHM_VERSION = "1"
 """Raised whenever the same extract would give other features, pictures or another layout."""
 PRODUCTS_FOLDER = "osm"
-_HASH_DIGITS = 12
 _MAX_PICTURE_PX = 4096
 _MAX_PIXELS = 1 << 27  # the map is drawn in memory, 4 bytes a pixel, and encoded there
 _STEPS_M = tuple(step * 10.0**power for power in range(-1, 5) for step in (1, 2, 5))
@@ -147,7 +146,7 @@ def plan_osm(
         raise InputError(f"{extract.path} does not say which area it covers; give --bbox W,S,E,N")
     grid = _plan_picture(area, resolution_m, crs)
     plan = OsmPlan(id="", extract=extract, source=source, area=area, clip=clip, grid=grid, options=options)
-    return dataclasses.replace(plan, id=f"{_prefix(plan)}-{plan_digest(plan)[:_HASH_DIGITS]}")
+    return dataclasses.replace(plan, id=spell_id(_stem(plan), plan_digest(plan)))
 
 
 def plan_digest(plan: OsmPlan) -> str:
@@ -206,9 +205,9 @@ def _fits(area: BoundsLonLat, step: float) -> bool:
     return max(width, north - south) * 111_000 / step <= 1.1 * _MAX_PICTURE_PX
 
 
-def _prefix(plan: OsmPlan) -> str:
+def _stem(plan: OsmPlan) -> str:
     name = plan.extract.path.rpartition("/")[2].lower().partition(".")[0].removesuffix("-latest")
-    stem = re.sub(r"[^a-z0-9]+", "-", name).strip("-")[:40] or "extract"
+    stem = spell_stem(name, letters=40) or "extract"
     if plan.extract.server is not None:
         stem = "overpass"  # its file is named by the query's digest
     day = "undated" if plan.extract.timestamp is None else f"{plan.extract.timestamp:%Y%m%d}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from catalog.product_ids import spell_id, spell_stem
 from catalog.records import Band, BandStatistics, Grid, StoredFile
 from catalog.registrations.grids import plan_working_grid
 from infra.digests import canonical_json, sha256_of_json
@@ -19,7 +19,6 @@ ALGORITHM = "registration"
 ALGORITHM_VERSION = "2"
 """Raised whenever the same inputs would give another transform or layout."""
 PRODUCTS_FOLDER = "registrations"
-_HASH_DIGITS = 12
 
 SixNumbers = tuple[float, float, float, float, float, float]
 NineNumbers = tuple[float, float, float, float, float, float, float, float, float]
@@ -151,7 +150,7 @@ def plan_registration(
         model_item=model_item,
         settings=settings,
     )
-    return dataclasses.replace(plan, id=f"{_prefix(moving)}-{plan_digest(plan)[:_HASH_DIGITS]}")
+    return dataclasses.replace(plan, id=spell_id(_stem(moving), plan_digest(plan)))
 
 
 def plan_digest(plan: RegistrationPlan) -> str:
@@ -175,6 +174,5 @@ def plan_to_json(plan: RegistrationPlan) -> bytes:
     return canonical_json(REGISTRATION_PLAN.dump_python(plan, mode="json"))
 
 
-def _prefix(moving: SceneFacts) -> str:
-    stem = re.sub(r"[^a-z0-9]+", "-", moving.id.rpartition("-")[0].lower()).strip("-")[:48] or "scene"
-    return f"registered-{stem}"
+def _stem(moving: SceneFacts) -> str:
+    return f"registered-{spell_stem(moving.id.rpartition('-')[0]) or 'scene'}"

@@ -18,7 +18,7 @@ from infra.errors import ConfigError, InputError
 from infra.settings import catalogue_uri, data_home, load_settings
 
 if TYPE_CHECKING:
-    from catalog.embeddings.searching import Searchable
+    from catalog.embeddings.searching import Choice, Searchable
     from catalog.embeddings.similarity import SimilarPlaces
     from infra.storage import Storage
 
@@ -54,12 +54,15 @@ def similar(  # noqa: PLR0913 - the options are the command's contract
     if picture is not None and (picture.suffix.lower() != ".png" or not picture.parent.is_dir()):
         raise InputError(f"picture {picture} cannot be written; name a .png in a folder that is there")
     storage = open_storage(chosen_store(store))
-    searched = _choose(storage, item, alone=only_item)
-    first = searched[0]
-    found = find_similar(load_tables(storage, searched), first.id, lonlat, tile_m=first.tile_m, top=top)
+    chosen = _choose(storage, item, alone=only_item)
+    first = chosen.items[0]
+    found = find_similar(load_tables(storage, chosen.items), first.id, lonlat, tile_m=first.tile_m, top=top)
+    if picture is not None:  # first, so that a command that fails has told nothing as if it had not
+        _draw(storage, found, chosen.items, picture)
+    _warn(found, chosen.skipped)
     _tell(found, as_json=as_json)
     if picture is not None:
-        _draw(storage, found, searched, picture)
+        sys.stderr.write(f"picture    {picture}\n")
     return 0
 
 
@@ -71,7 +74,7 @@ def _parse_point(text: str) -> tuple[float, float]:
     return lon, lat
 
 
-def _choose(storage: Storage, item: str, *, alone: bool) -> list[Searchable]:
+def _choose(storage: Storage, item: str, *, alone: bool) -> Choice:
     from catalog.client import SearchQuery, open_catalogue
     from catalog.embeddings.searching import choose_items
     from catalog.items.collections import EMBEDDINGS
@@ -83,6 +86,16 @@ def _choose(storage: Storage, item: str, *, alone: bool) -> list[Searchable]:
         known = {each["id"] for each in client.collections()}
         items = client.search(SearchQuery(collections=[EMBEDDINGS])) if EMBEDDINGS in known else iter(())
         return choose_items(items, item, alone=alone)
+
+
+def _warn(found: SimilarPlaces, skipped: int) -> None:
+    if skipped:
+        sys.stderr.write(f"warning    {skipped} items of embeddings do not describe their tiles; left out\n")
+    if not found.holds_point:
+        sys.stderr.write(
+            f"warning    no tile with data holds the point; the nearest is asked about, with its middle at "
+            f"{found.query.lon:.5f},{found.query.lat:.5f}\n"
+        )
 
 
 def _tell(found: SimilarPlaces, *, as_json: bool) -> None:
@@ -109,10 +122,9 @@ def _draw(storage: Storage, found: SimilarPlaces, searched: Sequence[Searchable]
     from catalog.embeddings.similar_picture import draw_similar, encode_png, read_scene_picture
 
     shown = {found.query.item, *(place.item for place in found.places)}
-    pictures = {each.id: read_scene_picture(storage, each.scene) for each in searched if each.id in shown}
-    drawn = draw_similar(found, pictures, tile_m=searched[0].tile_m)
+    pictures = {each.id: read_scene_picture(storage, each.scenes[0]) for each in searched if each.id in shown}
+    drawn = draw_similar(found, pictures, model=searched[0].model, tile_m=searched[0].tile_m)
     try:
         picture.write_bytes(encode_png(drawn))
     except OSError as exc:
         raise ConfigError(f"picture {picture} cannot be written: {exc.strerror}; name another place") from exc
-    sys.stderr.write(f"picture    {picture}\n")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 from distributed import Nanny, Scheduler, SpecCluster, get_worker
 
 from infra.cluster import GPU, ClusterAddress, has_gpu, run_units, running_cluster
-from infra.errors import ConfigError
+from infra.errors import ConfigError, TransientError
 from infra.settings import DaskSettings
 from infra.storage import LocalStorage
 from tasks.encode_scene import EncodingPlace, encode_scene
 from tests.support.embedding import draw_ground, make_optical, plan_filters
+from tests.support.processes import wait_until
 
 UNITS = list(range(24))
 
@@ -56,6 +60,30 @@ def test_a_cluster_without_gpus_refuses_at_once():
         assert not has_gpu(address)
         with pytest.raises(ConfigError, match="offers GPU=1; start one with --nthreads 1 --resources GPU=1"):
             list(run_units(address, where, UNITS, resources=GPU))
+
+
+def test_a_gpu_worker_that_leaves_ends_the_wait(tmp_path, monkeypatch):
+    """The scheduler keeps what only that worker could do, and would let us wait for ever."""
+    monkeypatch.setattr("infra.cluster._LOOK_S", 0.2)
+    monkeypatch.setattr("infra.cluster._PATIENCE_S", 1.0)
+    with running_cluster(DaskSettings(workers=1, dashboard_port=0)) as address:
+        words = (
+            "dask", "worker", address.scheduler, "--nthreads", "1", "--resources", "GPU=1", "--no-nanny",
+            "--no-dashboard", "--local-directory", str(tmp_path),
+        )  # fmt: skip
+        worker = subprocess.Popen(
+            [sys.executable, "-m", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            wait_until(lambda: has_gpu(address), 60, "the worker")
+            outcomes = run_units(address, time.sleep, [0.2] * 100, resources=GPU)
+            assert next(outcomes)[1] is None
+            worker.kill()
+            with pytest.raises(TransientError, match=r"no Dask worker that offers GPU=1 is left, and \d+ of"):
+                list(outcomes)
+        finally:
+            worker.kill()
+            worker.wait()
 
 
 def test_encoding_on_a_gpu_claims_it_and_says_where_there_is_none(cluster, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import shapely
 
 from catalog.embeddings.inputs import choose_inputs, is_encodable, judge_radar
 from catalog.embeddings.pictures import choose_block_cells, paint_components, picture_grid, project_blocks
@@ -22,17 +23,14 @@ from catalog.embeddings.plan import (
     plan_to_json,
 )
 from catalog.embeddings.quantising import choose_scale, merge_errors, store_vectors
-from catalog.embeddings.searching import choose_items
 from catalog.embeddings.sections import VectorSurvey
-from catalog.embeddings.similar_picture import ScenePicture, draw_similar
-from catalog.embeddings.similarity import find_similar
-from catalog.embeddings.vectors import TileVectors, decode_tile_vectors, encode_tile_vectors
+from catalog.embeddings.vectors import decode_tile_vectors, encode_tile_vectors
 from catalog.embeddings.writing import pool_tiles
 from catalog.records import Band, Grid
 from catalog.registrations.plan import SceneFacts
 from flows.params import EncodeParams, parse_as
-from infra.errors import ConfigError, DataError, InputError, NotFoundError
-from tasks.encode_scene import EncodingPlace, choose_gpu, describe_encoder
+from infra.errors import DataError, InputError
+from tasks.encode_scene import describe_encoder
 
 SETTINGS = EmbeddingSettings(width=8, stride_px=4, window_px=128, overlap_px=32, tile_px=64)
 GRID = Grid(
@@ -50,6 +48,10 @@ def facts(*names: str, radar: bool = False, grid: Grid = GRID, name: str = "scen
         id=name, collection="scenes" if names else "osm", digest="d" * 64, path=f"scenes/{name}", title=name,
         grid=grid, bands=bands, datetime=dt.datetime(2024, 6, 1, tzinfo=dt.UTC), geometry={}, radar=radar,
     )  # fmt: skip
+
+
+def wide(cols: int, rows: int = 20_000) -> SceneFacts:
+    return facts("red", "green", "blue", grid=dataclasses.replace(GRID, shape_yx=(rows, cols)))
 
 
 OPTICAL, RADAR = facts("blue", "green", "red", "nir"), facts("vh", "vv", radar=True, name="radar-1")
@@ -122,24 +124,80 @@ class TestPlan:
         assert len({plan.id for plan in [base, *others]}) == 8
         assert EMBEDDING_PLAN.validate_json(plan_to_json(base)) == base
 
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"dtype": "int16"}, {"nodata": 0.0}, {"nodata": "nan"}, {"scale": 1e-4}, {"offset": -0.1},
+            {"unit": "1"},
+        ],
+        ids=str,
+    )  # fmt: skip
+    def test_what_an_item_says_of_its_numbers_is_part_of_the_id(self, changed):
+        bands = tuple(dataclasses.replace(band, **changed) for band in OPTICAL.bands)
+        assert plan_of(dataclasses.replace(OPTICAL, bands=bands)).id != plan_of().id
+
+    def test_so_are_its_time_and_name_but_not_how_they_are_spelt(self):
+        later = dataclasses.replace(OPTICAL, datetime=OPTICAL.datetime + dt.timedelta(seconds=1))
+        named = dataclasses.replace(OPTICAL, id="scene-2")
+        assert len({plan_of(scene).id for scene in (OPTICAL, later, named)}) == 3
+        east = OPTICAL.datetime.astimezone(dt.timezone(dt.timedelta(hours=2)))
+        assert plan_of(dataclasses.replace(OPTICAL, datetime=east)).id == plan_of().id
+        whole, half = (
+            dataclasses.replace(
+                OPTICAL, bands=tuple(dataclasses.replace(b, nodata=nodata) for b in OPTICAL.bands)
+            )
+            for nodata in (0, 0.0)
+        )
+        assert plan_of(whole).id == plan_of(half).id
+
     def test_cells_lie_on_the_scenes_grid(self):
         plan = plan_of()
         assert plan.grid.shape_yx == (75, 125)
         assert plan.grid.transform == (40.0, 0.0, 5e5, 0.0, -40.0, 5.4e6)
         assert plan.tiles_yx == (5, 8)
 
-    @pytest.mark.parametrize(("width", "cols"), [(8, 5000), (128, 20_000), (1024, 20_000), (4096, 50_000)])
-    def test_rows_of_shards_fit_into_memory(self, width, cols):
-        scene = facts("red", "green", "blue", grid=dataclasses.replace(GRID, shape_yx=(20_000, cols)))
-        plan = plan_of(scene, width=width)
-        shard = plan.grid.shard_px
-        assert shard in (64, 128, 256)
-        assert shard == 64 or width * shard * (cols // 4) * 4 <= 256 << 20
-        sections = list_sections(plan)
-        assert sections[0].first == 0
-        assert sections[-1].last == 5000
+    @pytest.mark.parametrize(
+        ("width", "cols", "shard"),
+        [
+            (8, 5000, 256), (20, 200_000, 64), (128, 5000, 256), (128, 20_000, 64), (256, 10_980, 64),
+            (256, 4000, 128), (1024, 20_000, 64),
+        ],
+    )  # fmt: skip
+    def test_rows_of_shards_fit_into_memory(self, width, cols, shard):
+        """Shards are the largest that fit; the smallest fit as well, if not into as little."""
+        plan = plan_of(wide(cols, 2000), width=width)
+        assert plan.grid.shard_px == shard
+
+        def row_bytes(edge: int) -> int:
+            return width * edge * (cols // 4) * 4
+
+        def fits(edge: int) -> bool:
+            return row_bytes(edge) <= 256 << 20 and width * edge**2 * 2 <= 16 << 20
+
+        assert fits(shard) or (shard == 64 and row_bytes(shard) <= 2 << 30)
+        assert shard == 256 or not fits(2 * shard)
+
+    def test_vectors_too_long_for_a_scene_so_wide_are_refused(self):
+        with pytest.raises(InputError, match=r"12,500 columns of cells of scene-1 take 12\.2 GiB"):
+            plan_of(wide(50_000, 1000), width=4096)
+
+    @pytest.mark.parametrize(("rows", "cols"), [(20_000, 5000), (20_001, 20_000), (40, 40)])
+    def test_sections_are_whole_rows_of_shards_and_cover_all(self, rows, cols):
+        plan = plan_of(wide(cols, rows), width=128)
+        sections, shard = list_sections(plan), plan.grid.shard_px
+        assert (sections[0].first, sections[-1].last) == (0, -(-rows // 4))
         assert all(one.last == other.first for one, other in itertools.pairwise(sections))
         assert all(section.first % shard == 0 for section in sections)
+        assert all((section.last - section.first) * 4 <= 2048 for section in sections)
+
+    def test_tiles_too_small_for_memory_are_refused(self):
+        """The vectors of all tiles are held at once: 20 million of them are not."""
+        with pytest.raises(
+            InputError, match=r"tiles of 4 px would give scene-1 20,000,000 .*; give 8 or more"
+        ):
+            plan_of(wide(20_000, 16_000), tile_px=4)
+        assert plan_of(wide(20_000, 16_000), tile_px=8).tiles_yx == (2000, 2500)
+        assert plan_of(tile_px=4).tiles_yx == (75, 125), "a small scene may have small tiles"
 
     @pytest.mark.parametrize(
         ("changed", "words"),
@@ -200,6 +258,7 @@ class TestNumbers:
 
 
 SURVEY = VectorSurvey(
+    work="w", device="cpu", scenes={},
     standards={}, decibel=None, mean=(1.0, 0.0, 0.0, 0.0),
     axes=((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0)),
     low=(-1.0, -1.0, -1.0), high=(1.0, 1.0, 1.0), reach=4.0,
@@ -226,90 +285,6 @@ class TestPictures:
         assert picture_grid(grid).transform[0] == 80.0
 
 
-def table(vectors: np.ndarray, step_deg: float = 0.01) -> TileVectors:
-    count = len(vectors)
-    lonlat = np.column_stack([13 + step_deg * np.arange(count), np.full(count, 52.0)])
-    row_col = np.column_stack([np.zeros(count), np.arange(count)]).astype(np.int32)
-    return TileVectors(row_col, lonlat, np.ones(count, np.float32), vectors.astype(np.float32))
-
-
-class TestSimilarity:
-    def test_most_alike_first_and_never_the_same_ground_twice(self):
-        kinds = np.array([[1, 0], [0.99, 0.1], [-1, 0], [0, 1], [0.9, 0.3], [0, -1], [1, 0.02], [1, 0.01]])
-        near, far = table(kinds), table(kinds, 0.1)
-        found = find_similar({"a": near, "b": far}, "a", (13.0, 52.0), tile_m=600, top=3)
-        assert (found.query.item, found.query.lon, found.query.cosine) == ("a", 13.0, 1.0)
-        told = [(place.item, round(place.lon, 2)) for place in found.places]
-        assert told == [("a", 13.07), ("b", 13.7), ("b", 13.6)], (
-            "nor a tile beside one, nor the query's own ground"
-        )
-        assert [place.cosine for place in found.places] == sorted(
-            (p.cosine for p in found.places), reverse=True
-        )
-
-    def test_exactly_what_plain_arithmetic_gives(self):
-        vectors = np.random.default_rng(3).normal(3, 1, (400, 16)).astype(np.float32)
-        found = find_similar({"a": table(vectors)}, "a", (13.5, 52.0), tile_m=100, top=7)
-        centred = vectors - vectors.mean(axis=0)
-        unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
-        cosines = unit @ unit[50]
-        order = [index for index in np.argsort(-cosines) if index != 50][:7]
-        assert [round((place.lon - 13) * 100) for place in found.places] == order
-        assert np.allclose([place.cosine for place in found.places], cosines[order], atol=1e-5)
-        assert found.searched == 400
-
-    @pytest.mark.parametrize("point", [(14.0, 52.0), (13.0, 53.0), (500.0, 1.0), (float("nan"), 52.0)])
-    def test_a_point_outside(self, point):
-        with pytest.raises(InputError, match="give"):
-            find_similar({"a": table(np.eye(4))}, "a", point, tile_m=600, top=3)
-
-    def test_rims_are_not_answers(self):
-        each = table(np.random.default_rng(0).normal(size=(20, 4)), 0.1)
-        thin = dataclasses.replace(each, shares=np.where(np.arange(20) % 2, 0.2, 1.0).astype(np.float32))
-        found = find_similar({"a": thin}, "a", (13.0, 52.0), tile_m=600, top=20)
-        assert len(found.places) == 9
-
-    def test_vectors_of_two_models_do_not_mix(self):
-        with pytest.raises(InputError, match="differ in length"):
-            find_similar({"a": table(np.eye(4)), "b": table(np.eye(5))}, "a", (13, 52), tile_m=600, top=1)
-
-
-def item(name: str, scene: str, **changed):
-    told = {
-        "model": "m",
-        "model_sha256": "1",
-        "modalities": ["rgb"],
-        "width": 4,
-        "tile_m": 640.0,
-        "scenes": [scene],
-    }
-    return {"id": name, "properties": {f"embedding:{key}": value for key, value in (told | changed).items()}}
-
-
-class TestChoosingItems:
-    ITEMS = (
-        item("a", "s1"),
-        item("b", "s2"),
-        item("c", "s3", model_sha256="2"),
-        item("d", "s4", modalities=["sar"]),
-    )
-
-    def test_those_that_compare_and_no_others(self):
-        assert [each.id for each in choose_items(self.ITEMS, "b", alone=False)] == ["b", "a"]
-        assert [each.id for each in choose_items(self.ITEMS, "b", alone=True)] == ["b"]
-        assert choose_items(self.ITEMS, "s1", alone=False)[0].id == "a"
-
-    def test_what_is_not_there_or_not_plain(self):
-        with pytest.raises(NotFoundError, match="terraloom items"):
-            choose_items(self.ITEMS, "zzz", alone=False)
-        with pytest.raises(InputError, match="name one: a, e"):
-            choose_items([*self.ITEMS, item("e", "s1")], "s1", alone=False)
-        with pytest.raises(DataError, match="publish it again"):
-            choose_items([item("x", "../../etc")], "x", alone=True)
-        with pytest.raises(DataError, match="does not describe"):
-            choose_items([item("x", "s", tile_m=None)], "x", alone=True)
-
-
 class TestTable:
     def test_there_and_back(self):
         plan = plan_of()
@@ -323,6 +298,9 @@ class TestTable:
         assert np.array_equal(back.vectors, vectors[shares > 0])
         assert back.row_col[:3].tolist() == [[0, 0], [0, 1], [0, 2]]
         assert back.lonlat[0] == pytest.approx([15.0044, 48.7501], abs=1e-3)
+        middles = back.corners.mean(axis=1)
+        assert np.allclose(middles, back.lonlat, atol=1e-6)
+        assert np.ptp(back.corners[0], axis=0) == pytest.approx([0.0087, 0.0058], abs=1e-4)
 
     def test_no_tile_at_all(self):
         data, rows = encode_tile_vectors(
@@ -336,6 +314,10 @@ class TestTable:
             lambda table: table.drop_columns(["vector"]),
             lambda table: table.set_column(5, "vector", pa.array(["x"] * len(table))),
             lambda table: table.set_column(2, "lon", pa.array([9e9] * len(table))),
+            lambda table: table.set_column(6, "geometry", pa.array([b"no outline"] * len(table))),
+            lambda table: table.set_column(
+                6, "geometry", pa.array([shapely.to_wkb(shapely.Point(1, 2))] * len(table))
+            ),
             lambda table: table.set_column(4, "valid_share", pa.nulls(len(table), pa.float32())),
             lambda table: table.set_column(
                 5, "vector", pa.array([[float("nan")] * 8] * len(table), pa.list_(pa.float32(), 8))
@@ -370,26 +352,3 @@ class TestTable:
 def test_requests_that_cannot_be_met_are_refused_before_anything_is_read(values, words):
     with pytest.raises(InputError, match=words):
         parse_as(EncodeParams, {"store": "somewhere", "model": "filters"} | values)
-
-
-def test_the_picture_has_a_chip_for_every_place():
-    from affine import Affine
-    from PIL import Image
-
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 300, 3), np.uint8))
-    picture = ScenePicture(image, Affine(0.0005, 0, 13.0, 0, -0.0005, 52.05), "EPSG:4326")
-    vectors = np.random.default_rng(1).normal(size=(12, 4))
-    found = find_similar({"a": table(vectors), "b": table(vectors + 1)}, "a", (13.0, 52.0), tile_m=640, top=6)
-    drawn = draw_similar(found, {"a": picture, "b": picture}, tile_m=640)
-    assert drawn.size[0] > 1400
-    assert np.any(np.all(np.asarray(drawn) == (255, 196, 0), axis=-1)), "the place that was asked about"
-    assert np.any(np.all(np.asarray(drawn) == (255, 64, 64), axis=-1))
-
-
-def test_a_worker_without_a_gpu_says_so():
-    assert choose_gpu(4, 6) == 2
-    assert choose_gpu(1, 3) == 0
-    with pytest.raises(ConfigError, match="--resources GPU=1"):
-        choose_gpu(0, 0)
-    assert EncodingPlace(device="cuda").resources == {"GPU": 1.0}
-    assert EncodingPlace(device="cpu").resources == {}
