@@ -102,12 +102,21 @@ class _LearnedBuilder:
         return MapGlueMatcher(preset=self.preset, weights=weights, device=device)
 
 
-LEARNED_MATCHERS = ("mapglue-tiny", "mapglue-fast", "mapglue")
+def _build_features(device: str, weights: Path | None) -> Matcher:
+    from models.downstream.matcher import load_matcher
+
+    return load_matcher(weights or find_shipped(_FEATURES).weights, device)
+
+
+_FEATURES = "features"
+_MAPGLUE_PRESETS = ("mapglue-tiny", "mapglue-fast", "mapglue")
+LEARNED_MATCHERS = (*_MAPGLUE_PRESETS, _FEATURES)
 MATCHERS: dict[str, Callable[[str, Path | None], Matcher]] = {
     "identity": _build_identity,
     "sift": _build_sift,
     "phase": _build_phase,
     "template": _build_template,
-    **{preset: _LearnedBuilder(preset) for preset in LEARNED_MATCHERS},
+    **{preset: _LearnedBuilder(preset) for preset in _MAPGLUE_PRESETS},
+    _FEATURES: _build_features,
 }
 """Name of a matcher → what makes it of a device and its weights."""

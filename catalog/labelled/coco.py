@@ -1,6 +1,6 @@
 """Read boxes from a JSON file in COCO's format, as SARDet-100K and UBC have them.
 
-Only ``images`` (``id``, ``file_name``, ``width``, ``height``), ``annotations`` (``image_id``,
+Only ``images`` (``id``, ``file_name``, ``width``, ``height``), ``annotations`` (``id``, ``image_id``,
 ``category_id``, ``bbox`` as x, y, width, height, ``iscrowd``) and ``categories`` (``id``, ``name``) are
 looked at.
 """
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -71,14 +72,12 @@ def read_coco(file: Path, images: Path) -> CocoSet:
     content = _load(file, images)
     names = _read_classes(file, _rows(file, content, "categories"))
     index = {identity: number for number, identity in enumerate(names)}
-    entries: dict[int, dict[str, Any]] = {}
-    for row in _rows(file, content, "images"):
-        identity = _whole(file, row, "id")
-        if identity in entries:
-            raise DataError(f"{file} has two images of the id {identity}.")
-        entries[identity] = row
+    entries = _by_id(file, _rows(file, content, "images"), "images")
+    _check_names(file, entries.values())
     marked: dict[int, list[tuple[tuple[float, ...], int, bool]]] = defaultdict(list)
-    for row in _rows(file, content, "annotations"):
+    annotations = _rows(file, content, "annotations")
+    _by_id(file, [row for row in annotations if "id" in row], "annotations")
+    for row in annotations:
         image, kind = _whole(file, row, "image_id"), _whole(file, row, "category_id")
         if image not in entries or kind not in index:
             raise DataError(f"{file} marks an object of class {kind} on image {image}; one is unknown.")
@@ -114,6 +113,25 @@ def _rows(file: Path, content: dict[str, Any], name: str) -> list[dict[str, Any]
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{file} has no list of objects called {name!r}; is it in COCO's format?")
     return rows
+
+
+def _by_id(file: Path, rows: list[dict[str, Any]], kind: str) -> dict[int, dict[str, Any]]:
+    """Return rows by their id; the same object twice would count twice."""
+    found: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        identity = _whole(file, row, "id")
+        if identity in found:
+            raise DataError(f"{file} has two {kind} of the id {identity}; expected one: number them anew.")
+        found[identity] = row
+    return found
+
+
+def _check_names(file: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Refuse a file that is two images: each would have a part of its boxes only."""
+    counts = Counter(str(row.get("file_name")) for row in rows)
+    name, count = counts.most_common(1)[0] if counts else ("", 0)
+    if count > 1:
+        raise DataError(f"{file} names the image {_short(name)} {count} times; join its boxes.")
 
 
 def _whole(file: Path, row: dict[str, Any], name: str) -> int:

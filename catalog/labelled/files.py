@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from infra.errors import DataError, InputError, NotFoundError
 MAX_FILES = 1_000_000
 
 
-def find_images(folder: Path, ending: str = "") -> dict[str, Path]:
+def find_images(folder: Path, ending: str = "", pattern: str = "*") -> dict[str, Path]:
     """Return the images directly in a folder: name without ``ending`` and suffix → file, sorted.
 
     Args:
         folder: searched; not those below it.
         ending: of the names that are wanted, before the suffix, e.g. ``_S2Hand``.
+        pattern: of the files' whole names that are wanted, e.g. ``*_north_*``.
 
     Raises:
         InputError: there is no such folder.
@@ -34,7 +36,8 @@ def find_images(folder: Path, ending: str = "") -> dict[str, Path]:
     for number, path in enumerate(sorted(folder.iterdir())):
         if number >= MAX_FILES:
             raise DataError(f"{folder} holds more than {MAX_FILES:,} files; split it.")
-        if path.suffix.lower() not in SUFFIXES or not path.stem.endswith(ending) or not path.is_file():
+        fits = path.stem.endswith(ending) and fnmatchcase(path.name, pattern)
+        if path.suffix.lower() not in SUFFIXES or not fits or not path.is_file():
             continue
         name = path.stem[: len(path.stem) - len(ending)]
         if name in found:
@@ -62,7 +65,7 @@ def match_names(*groups: dict[str, Path]) -> list[tuple[str, tuple[Path, ...]]]:
     """
     first, *others = groups
     if not first:
-        raise NotFoundError("The folder holds no image with that ending; look at the names of its files.")
+        raise NotFoundError("The folder holds no image of such a name; look at its files and the pattern.")
     for other in others:
         lacking = sorted(first.keys() - other.keys())
         if lacking:

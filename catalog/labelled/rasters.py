@@ -31,6 +31,7 @@ def find_class_maps(
     values: Mapping[int, int],
     *,
     endings: tuple[str, str] = ("", ""),
+    pattern: str = "*",
 ) -> tuple[LabelledSource[ClassMap], ...]:
     """Find images with class maps of the same names; images without one are an error.
 
@@ -39,19 +40,20 @@ def find_class_maps(
         labels: folder of PNG or GeoTIFF; it may be the same one.
         values: what the maps store → class, −1 for nothing known.
         endings: of image and label names before the suffix, e.g. ``("_S2Hand", "_LabelHand")``.
+        pattern: of the images' whole names that are wanted.
 
     Raises:
         InputError: there is no such folder.
         NotFoundError: there are no images, or a map is absent.
         DataError: two files have one name, or lead outside.
     """
-    found = match_names(find_images(images, endings[0]), find_images(labels, endings[1]))
+    found = match_names(find_images(images, endings[0], pattern), find_images(labels, endings[1]))
     table = dict(values)
     return tuple(LabelledSource(name, partial(_read_map, table, *both)) for name, both in found)
 
 
 def find_height_maps(
-    images: Path, heights: Path, *, endings: tuple[str, str] = ("", "")
+    images: Path, heights: Path, *, endings: tuple[str, str] = ("", ""), pattern: str = "*"
 ) -> tuple[LabelledSource[HeightMap], ...]:
     """Find images with rasters of heights above the ground (nDSM) of the same names.
 
@@ -59,35 +61,42 @@ def find_height_maps(
         images: folder of PNG, JPEG or GeoTIFF.
         heights: folder of GeoTIFF, metres; nodata and NaN are heights that nobody knows.
         endings: of image and height names before the suffix, e.g. ``("_IMG", "_AGL")``.
+        pattern: of the images' whole names that are wanted.
 
     Raises:
         InputError, NotFoundError, DataError: as :func:`find_class_maps`.
     """
-    found = match_names(find_images(images, endings[0]), find_images(heights, endings[1]))
+    found = match_names(find_images(images, endings[0], pattern), find_images(heights, endings[1]))
     return tuple(LabelledSource(name, partial(_read_heights, *both)) for name, both in found)
 
 
 def find_changes(
-    folder: Path, folders: tuple[str, str, str] = ("A", "B", "label")
+    folder: Path, folders: tuple[str, str, str] = ("A", "B", "label"), *, pattern: str = "*"
 ) -> tuple[LabelledSource[ClassChange], ...]:
     """Find pairs of images with a mask of what changed, as WHU-CD and LEVIR-CD lie.
 
     Args:
         folder: holds the three.
         folders: of the earlier images, the later ones and the masks: 0 the same, 1 or 255 changed.
+        pattern: of the earlier images' whole names that are wanted.
 
     Raises:
         InputError, NotFoundError, DataError: as :func:`find_class_maps`.
     """
-    found = match_names(*(find_images(folder / name) for name in folders))
+    first, *others = (folder / name for name in folders)
+    found = match_names(find_images(first, pattern=pattern), *map(find_images, others))
     return tuple(LabelledSource(name, partial(_read_change, CHANGE_VALUES, *files)) for name, files in found)
 
 
-def find_damage(folder: Path) -> tuple[LabelledSource[ClassChange], ...]:
+def find_damage(folder: Path, *, pattern: str = "*") -> tuple[LabelledSource[ClassChange], ...]:
     """Find images before and after a disaster with every building's damage, as BRIGHT or xView2 lie.
 
     Classes are 0 ground, 1 intact, 2 damaged, 3 destroyed. BRIGHT has ``pre-event``, ``post-event`` and
     ``target``; xView2 has ``images`` and ``targets``.
+
+    Args:
+        folder: holds these folders.
+        pattern: of the earlier images' whole names that are wanted.
 
     Raises:
         InputError: there is no such folder, or it lies otherwise.
@@ -103,7 +112,10 @@ def find_damage(folder: Path) -> tuple[LabelledSource[ClassChange], ...]:
         raise InputError(
             f"{folder} lies neither as BRIGHT ({', '.join(BRIGHT_FOLDERS)}) nor as xView2 (images, targets)."
         )
-    found = match_names(*(find_images(one, ending) for one, ending in places))
+    (first, earlier), *others = places
+    found = match_names(
+        find_images(first, earlier, pattern), *(find_images(one, ending) for one, ending in others)
+    )
     return tuple(LabelledSource(name, partial(_read_change, values, *files)) for name, files in found)
 
 

@@ -24,10 +24,12 @@ class ClassMap:
     Attributes:
         image: the picture.
         classes: int64 (height, width), 0 and up; −1 where nothing is known.
+        left_out: shapes of the file they were drawn from that are of another kind, or lie beside the image.
     """
 
     image: Picture
     classes: NDArray[np.int64]
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,15 @@ class BoxedImage:
         boxes_xyxy: float64 (n, 4), left, top, right, bottom in pixels' edges, within the image.
         labels: int64 (n,), 0 and up, an index into the set's class names.
         crowd: bool (n,), a box around many objects that are not told apart.
+        left_out: shapes of the file they were drawn from that are of another kind, too small, or lie beside
+            the image.
     """
 
     image: Picture
     boxes_xyxy: NDArray[np.float64]
     labels: NDArray[np.int64]
     crowd: NDArray[np.bool_]
+    left_out: int = 0
 
 
 @dataclass(frozen=True)

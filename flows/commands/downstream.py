@@ -1,4 +1,4 @@
-"""Hold the command that measures downstream tasks on drawn places whose truth is known."""
+"""Hold the command that trains downstream tasks, on drawn places or labelled images, and measures them."""
 
 from __future__ import annotations
 
@@ -37,9 +37,15 @@ Pyramid = Annotated[
 ]
 Frozen = Annotated[bool, typer.Option("--frozen", help="Leave the pyramid's weights as they are")]
 Weights = Annotated[
-    Path | None, typer.Option(help="Measure these, from terraloom train downstream-TASK, and train nothing")
+    Path | None, typer.Option(help="Measure these, which a training of the task left, and train nothing")
 ]
-Out = Annotated[Path | None, typer.Option(help="Keep the training here and go on with what is there")]
+Data = Annotated[
+    str | None, typer.Option(help="Folder of labelled images to learn from; its last part may be a pattern")
+]
+Test = Annotated[str | None, typer.Option(help="Likewise, to measure on")]
+Out = Annotated[
+    Path | None, typer.Option(help="Keep the training and its weights here and go on with what is there")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
 
@@ -51,24 +57,28 @@ def downstream(  # noqa: PLR0913 - the options are the command's contract
     config: Config = None,
     pyramid: Pyramid = None,
     frozen: Frozen = False,
+    data: Data = None,
+    test: Test = None,
     weights: Weights = None,
     out: Out = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
-    """Train a task on drawn places and measure it on others, beside what can be said without learning.
+    """Train a task and measure it on places it never saw, beside what can be said without learning.
 
-    Example: terraloom evaluate downstream --task roads --seed 0
+    Without --data and without [data] in the configuration the places are drawn ones.
+
+    Example: terraloom evaluate downstream --task roads --data "chips/*_west.tif" --test "chips/*_east.tif"
     """
-    from models.downstream.evaluation import measure_task, override_config, train_task
+    from models.downstream.evaluation import measure_task, train_task
     from models.training.devices import choose_device
 
-    learners = [
-        override_config(one, pyramid=pyramid, tuned=not frozen, training={"seed": seed, "steps": steps})
-        for one in _find_learners(task, config)
-    ]
-    if (weights is not None or config is not None) and len(learners) > 1:
-        raise InputError("A configuration or weights are of one task, but all are asked for; name one.")
+    numbers = {"seed": seed, "steps": steps}
+    changes = {"pyramid": pyramid, "tuned": not frozen, "training": numbers, "data": data, "test": test}
+    found = _find_learners(task, config)
+    if len(found) > 1 and (weights, config, data, test) != (None, None, None, None):
+        raise InputError("A configuration, weights or data are of one task, but all are asked for; name one.")
+    learners = [_prepare(one, changes) for one in found]
     where = choose_device(device)
     results = []
     for learner in learners:
@@ -77,8 +87,19 @@ def downstream(  # noqa: PLR0913 - the options are the command's contract
             continue
         with _training_folder(out, learner) as folder, _progress_of(learner, quiet=as_json) as follow:
             results.append(train_task(learner, folder, where, follow))
+        if len(learners) > 1 and not as_json:  # hours may lie between the first and the last
+            _print_one(results[-1])
     _print(results, as_json=as_json)
     return 0
+
+
+def _prepare(learner: DownstreamLearner, changes: dict[str, Any]) -> DownstreamLearner:
+    """Return a learner as the options ask for it, with its labelled set opened."""
+    from flows.labelled_lessons import open_lessons
+    from models.downstream.evaluation import override_config
+
+    changed = override_config(learner, **changes)
+    return dataclasses.replace(changed, labelled=open_lessons(changed.config))
 
 
 def _find_learners(task: str, config: Path | None) -> list[DownstreamLearner]:
@@ -124,22 +145,41 @@ def _print(results: Sequence[TaskResult], *, as_json: bool) -> None:
         told = [dataclasses.asdict(result) | {"better": result.better} for result in results]
         sys.stdout.write(json.dumps({"tasks": told}) + "\n")
         return
+    if len(results) == 1:
+        _print_one(results[0])
+        return
     from flows.terminal import print_rows
 
-    first = results[0]
-    title = f"Held-out drawn places, pyramid {first.pyramid}, seed {first.seed}, {first.device}"
+    better = sum(result.better for result in results)
+    title = f"All tasks beside the trivial answer: {better} of {len(results)} better; {_setting(results[0])}"
     print_rows(title, [_row(result) for result in results])
 
 
+def _print_one(result: TaskResult) -> None:
+    """Print every figure of a task."""
+    from flows.terminal import print_rows
+
+    rows = [
+        {"figure": name, "trained": f"{value:.3f}", "trivial": f"{result.trivial[name]:.3f}"}
+        for name, value in result.figures.items()
+        if name != "score"
+    ]
+    title = f"{result.task}: {result.title}. {result.chips} chips of {result.data}; {_setting(result)}"
+    print_rows(f"{title}, {result.steps} steps, {result.seconds:.0f} s; trivial: {result.trivial_name}", rows)
+
+
+def _setting(result: TaskResult) -> str:
+    return f"pyramid {result.pyramid}, seed {result.seed}, {result.device}"
+
+
 def _row(result: TaskResult) -> dict[str, Any]:
-    shown = [f"{name} {value:.3f}" for name, value in result.figures.items() if name != "score"]
     return {
         "task": result.task,
         "figure": result.headline,
         "trained": f"{result.figures[result.headline]:.3f}",
         "trivial": f"{result.trivial[result.headline]:.3f}",
         "what is trivial": result.trivial_name,
-        "all figures": ", ".join(shown),
+        "better": "yes" if result.better else "no",
         "steps": result.steps,
         "s": f"{result.seconds:.0f}",
     }

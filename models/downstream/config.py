@@ -8,14 +8,18 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from infra.errors import InputError, NotFoundError
+from models.downstream.labelled import DataConfig
 from models.downstream.lessons import LessonConfig
 from models.training.config import TrainingConfig
 
 MAX_BYTES = 100_000
-_FOLDER = Path(__file__).resolve().parents[2] / "config" / "downstream"
+_FOLDERS = (
+    Path(__file__).resolve().parents[2] / "config" / "downstream",  # of a checkout
+    Path(__file__).resolve().parent / "configurations",  # where a wheel holds the same files
+)
 _Table = TypeVar("_Table")
 
 
@@ -49,29 +53,34 @@ class DecoderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DownstreamConfig:
-    """All that a downstream training is made of."""
+    """All that a downstream training is made of.
+
+    Attributes:
+        task: its name.
+        pyramid: the features below it.
+        decoder: what brings them to one map.
+        lessons: how batches are made.
+        training: lengths and rates.
+        data: the labelled set to learn from; None for drawn places.
+    """
 
     task: str
     pyramid: PyramidConfig = field(default_factory=PyramidConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     lessons: LessonConfig = field(default_factory=LessonConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    data: DataConfig | None = None
 
 
 def find_config(task: str) -> DownstreamConfig:
-    """Read a task's configuration from ``config/downstream`` of this checkout.
+    """Read a task's configuration from ``config/downstream`` of this checkout, or the installed copy.
 
     Raises:
         NotFoundError: there is no such file.
         InputError: it holds what a configuration does not.
     """
-    return read_config(_FOLDER / f"{task}.toml")
-
-
-def is_as_filed(config: DownstreamConfig) -> bool:
-    """Say whether a configuration is its task's in ``config/downstream``, but for the training's numbers."""
-    path = _FOLDER / f"{config.task}.toml"
-    return path.is_file() and dataclasses.replace(read_config(path), training=config.training) == config
+    paths = [folder / f"{task}.toml" for folder in _FOLDERS]
+    return read_config(next((path for path in paths if path.is_file()), paths[0]))
 
 
 def read_config(path: Path) -> DownstreamConfig:
@@ -124,10 +133,13 @@ def _fill(kind: type[_Table], content: Mapping[str, Any], place: str) -> _Table:
 
 
 def _take(wanted: Any, value: Any, place: str) -> Any:  # noqa: ANN401 - any entry's type and value
+    wanted = next((one for one in get_args(wanted) if dataclasses.is_dataclass(one)), wanted)
     if dataclasses.is_dataclass(wanted) and isinstance(wanted, type):
         if not isinstance(value, Mapping):
             raise InputError(f"{place} is {value!r}; expected a table.")
         return _fill(wanted, value, place)
+    if get_origin(wanted) is tuple:
+        return _take_many(get_args(wanted)[0], value, place)
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     known = wanted if isinstance(wanted, type) else (int, str)  # what is left are choices and optional counts
@@ -135,6 +147,17 @@ def _take(wanted: Any, value: Any, place: str) -> Any:  # noqa: ANN401 - any ent
         spelt = wanted.__name__ if isinstance(wanted, type) else "a word or a whole number"
         raise InputError(f"{place} is {value!r}; expected {spelt}.")
     return value
+
+
+def _take_many(wanted: Any, value: Any, place: str) -> tuple[Any, ...]:  # noqa: ANN401 - as above
+    """Return a list's entries, or a table's names and words."""
+    if get_origin(wanted) is tuple:
+        if not isinstance(value, Mapping):
+            raise InputError(f"{place} is {value!r}; expected a table of names and words.")
+        return tuple((name, _take(str, word, f"{place}: {name}")) for name, word in value.items())
+    if not isinstance(value, list):
+        raise InputError(f"{place} is {value!r}; expected a list.")
+    return tuple(_take(wanted, one, place) for one in value)
 
 
 def _fields(kind: type[Any]) -> tuple[dataclasses.Field[Any], ...]:

@@ -11,15 +11,21 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from infra.errors import DataError
+from infra.errors import ConfigError, DataError
+from models.downstream.config import parse_config
+from models.downstream.labelled import DataConfig
 from models.downstream.learner import DownstreamLearner
 from models.downstream.task import Figures
 from models.mars.checkpoint import read_state
-from models.training.checkpoints import half_weights
+from models.training.checkpoints import Tensors, encode_weights, half_weights, read_facts
 from models.training.history import Progress, ignore_progress
 from models.training.loop import result_tensors, train
 from models.training.steps import Team
 from models.training.trainable import SCORE
+
+WEIGHTS_NAME = "weights.safetensors"
+"""Of a training's result, in its folder."""
+_CONFIG = "downstream"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +35,7 @@ class TaskResult:
     Attributes:
         task: its name.
         title: what goes in and what comes out.
+        data: what the figures are of.
         pyramid: features it was trained over; tuned or frozen.
         headline: the figure to look at.
         figures: of the network, on held-out places.
@@ -43,6 +50,7 @@ class TaskResult:
 
     task: str
     title: str
+    data: str
     pyramid: str
     headline: str
     figures: Figures
@@ -63,7 +71,7 @@ class TaskResult:
 def train_task(
     learner: DownstreamLearner, folder: Path, device: torch.device, progress: Progress = ignore_progress
 ) -> TaskResult:
-    """Train a task as its configuration says and measure the result.
+    """Train a task as its configuration says, measure the result and keep it as ``weights.safetensors``.
 
     Args:
         learner: the task.
@@ -78,8 +86,10 @@ def train_task(
     """
     started = time.perf_counter()
     outcome = train(learner, learner.defaults, folder, Team(device), progress=progress)
-    module = learner.build(0)
-    module.load_state_dict(half_weights(result_tensors(folder)))  # as they would be kept
+    weights = half_weights(result_tensors(folder))
+    module = learner.build_bare()
+    module.load_state_dict(weights)  # as they are kept
+    _keep(learner, weights, folder / WEIGHTS_NAME)
     figures = learner.measure_held_out(module.to(device), device)
     return _tell(learner, figures, outcome.steps, outcome.device, started)
 
@@ -103,7 +113,7 @@ def load_network(learner: DownstreamLearner, weights: Path) -> nn.Module:
         NotFoundError: there is no such file.
         DataError: it is unreadable, or its tensors are not those of this task and configuration.
     """
-    module = learner.build(0)
+    module = learner.build_bare()
     state = read_state(weights)
     _check_fit(learner, state, module.state_dict(), weights)
     module.load_state_dict(state)
@@ -111,12 +121,18 @@ def load_network(learner: DownstreamLearner, weights: Path) -> nn.Module:
 
 
 def override_config(
-    learner: DownstreamLearner, *, pyramid: str | None, tuned: bool, training: Mapping[str, int | None]
+    learner: DownstreamLearner,
+    *,
+    pyramid: str | None,
+    tuned: bool,
+    training: Mapping[str, int | None],
+    data: str | None = None,
+    test: str | None = None,
 ) -> DownstreamLearner:
-    """Return a learner with another pyramid or other training numbers; None changes nothing.
+    """Return a learner with another pyramid, other training numbers or another set; None changes nothing.
 
     Raises:
-        InputError: a number is out of range.
+        InputError: a number is out of range, or a set lacks what is to be learned from or measured on.
     """
     config = learner.config
     chosen = config.pyramid
@@ -124,9 +140,44 @@ def override_config(
         chosen = dataclasses.replace(chosen, name=pyramid, weights="")
     if not tuned:
         chosen = dataclasses.replace(chosen, tuned=False)
-    return DownstreamLearner(
-        dataclasses.replace(config, pyramid=chosen, training=config.training.override(training))
+    labelled = config.data
+    if data is not None or test is not None:
+        named = labelled or DataConfig(train=data or "", test=test or "")
+        labelled = dataclasses.replace(named, train=data or named.train, test=test or named.test)
+    changed = dataclasses.replace(
+        config, pyramid=chosen, training=config.training.override(training), data=labelled
     )
+    return dataclasses.replace(learner, config=changed)
+
+
+def read_learner(weights: Path) -> DownstreamLearner | None:
+    """Return the learner, on drawn places, whose configuration stands in a file of weights; None for none.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InputError: the configuration does not fit this version.
+    """
+    stated = read_facts(weights).get(_CONFIG)
+    if not isinstance(stated, dict):
+        return None
+    return DownstreamLearner(parse_config(stated, str(weights)))
+
+
+def _keep(learner: DownstreamLearner, weights: Tensors, path: Path) -> None:
+    """Write weights with the pyramid and the decoder they are of."""
+    config = learner.config
+    told = {
+        "task": config.task,
+        "pyramid": dataclasses.asdict(dataclasses.replace(config.pyramid, weights="")),
+        "decoder": dataclasses.asdict(config.decoder),
+    }
+    content = encode_weights(weights, {"name": learner.name, _CONFIG: told})
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be written ({exc}); free some room and ask again.") from exc
 
 
 def _check_fit(
@@ -148,10 +199,11 @@ def _check_fit(
 def _tell(
     learner: DownstreamLearner, figures: Figures, steps: int, device: str, started: float
 ) -> TaskResult:
-    config, task = learner.config, learner.task
+    config, task, lessons = learner.config, learner.task, learner.lessons
     return TaskResult(
         task=task.name,
         title=task.title,
+        data=lessons.source,
         pyramid=f"{config.pyramid.name}, {'tuned' if config.pyramid.tuned else 'frozen'}",
         headline=task.headline,
         figures=figures,
@@ -159,7 +211,7 @@ def _tell(
         trivial_name=task.trivial_name,
         seed=config.training.seed,
         steps=steps,
-        chips=config.lessons.held_out * config.lessons.chips,
+        chips=sum(map(len, lessons.to_measure())),
         device=device,
         seconds=time.perf_counter() - started,
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,7 +25,7 @@ from models.downstream.task import Figures, Predict
 from models.scores.regression import score_regression
 
 HEIGHT = "height_m"
-"""The truth's entry: float32 (batch, 1, height, width), 0 on the ground."""
+"""The truth's entry: float32 (batch, 1, height, width), 0 on the ground, NaN where nobody knows."""
 _UNIT_M = 5.0
 _CALM = 1.0
 
@@ -57,7 +58,10 @@ class HeightTask:
 
     def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the squared error of low, the absolute error of high misses."""
-        error = F.smooth_l1_loss(output.float(), batch.truth[HEIGHT] / _UNIT_M, beta=_CALM)
+        truth = batch.truth[HEIGHT] / _UNIT_M
+        known = truth.isfinite()
+        off = F.smooth_l1_loss(output.float(), torch.where(known, truth, 0.0), beta=_CALM, reduction="none")
+        error = (off * known).sum() / known.sum().clamp_min(1)
         return error, {"height": error}
 
     def answer(self, output: Tensor) -> NDArray[np.float32]:
@@ -67,7 +71,8 @@ class HeightTask:
 
     def learn_trivial(self, lessons: Sequence[Batch]) -> Predict:
         """Return the lessons' mean height everywhere."""
-        mean = float(np.mean([float(lesson.truth[HEIGHT].mean()) for lesson in lessons]))
+        heights = torch.cat([lesson.truth[HEIGHT].flatten() for lesson in lessons]).double()
+        mean = float(heights[heights.isfinite()].mean())
         return lambda batch: np.full(batch.truth[HEIGHT].shape, mean, np.float32)
 
     def measure(self, predict: Predict, batches: Sequence[Batch]) -> Figures:

@@ -10,13 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from infra.errors import DataError
 from models.downstream.descriptors import as_bands, fill_and_pad, match_descriptors
-from models.downstream.evaluation import load_network
+from models.downstream.evaluation import load_network, read_learner
 from models.downstream.learner import learner_of
 from models.downstream.lessons import View
 from models.downstream.network import DownstreamNetwork
 from models.matching.images import prepare_image
 from models.matching.matches import Matches
+
+_TASK = "registration"
 
 
 class FeatureMatcher:
@@ -70,13 +73,19 @@ class FeatureMatcher:
 
 
 def load_matcher(weights: Path, device: str = "cpu") -> FeatureMatcher:
-    """Return a matcher by weights that ``terraloom train downstream-registration`` left.
+    """Return a matcher by weights that a training of the registration task left.
+
+    ``terraloom evaluate downstream --task registration --out FOLDER`` writes into them which pyramid they
+    are of; others are taken for those of the task's own configuration.
 
     Raises:
         NotFoundError: there is no such file.
-        DataError: the weights are not those of the registration task as it is configured.
+        DataError: the weights are of another task, or not of this configuration.
     """
-    network = load_network(learner_of("registration"), weights)
+    learner = read_learner(weights) or learner_of(_TASK)
+    if learner.config.task != _TASK:
+        raise DataError(f"{weights} was trained for {learner.config.task}; matching takes {_TASK}'s.")
+    network = load_network(learner, weights)
     assert isinstance(network, DownstreamNetwork)
     return FeatureMatcher(network, device)
 

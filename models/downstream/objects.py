@@ -124,6 +124,14 @@ def _radar_of(batch: Batch) -> Tensor:
     return seen
 
 
+def _grey_of(batch: Batch) -> Tensor:
+    """Return the radar's image, in which buildings shine; where there is none, the mean colour."""
+    view = batch.views[0]
+    if view.rgb is not None and view.sar is None:
+        return view.rgb.mean(dim=1, keepdim=True)
+    return _radar_of(batch)
+
+
 TARGETS = DetectionTask(
     name="targets",
     title="Boxes around bright targets in SAR",
@@ -136,5 +144,5 @@ BUILDINGS = DetectionTask(
     title="Boxes around buildings from optical and SAR",
     classes=("building",),
     make_place=place_buildings,
-    brightness=_radar_of,
+    brightness=_grey_of,
 )

@@ -51,7 +51,7 @@ class SegmentationTask:
     @property
     def trivial_name(self) -> str:
         """What the trivial answer is."""
-        return f"all {self.classes[1]}" if len(self.classes) == 2 else "the commonest class"
+        return f"all {self.classes[1]}" if self.figures is tell_second else "the commonest class"
 
     def place(self, config: LessonConfig, draws: PlaceDraws) -> Batch:
         """Make four chips of one drawn place."""
@@ -75,10 +75,10 @@ class SegmentationTask:
         return likeliest
 
     def learn_trivial(self, lessons: Sequence[Batch]) -> Predict:
-        """Return one class everywhere: of two the second, whose overlap counts; else the commonest."""
+        """Return one class everywhere: the second where only its overlap counts, else the commonest."""
         truth = torch.cat([lesson.truth[CLASSES].flatten() for lesson in lessons])
         counts = torch.bincount(truth[truth >= 0], minlength=len(self.classes))
-        chosen = 1 if len(self.classes) == 2 else int(counts.argmax())
+        chosen = 1 if self.figures is tell_second else int(counts.argmax())
         return lambda batch: np.full(batch.truth[CLASSES].shape, chosen, np.int64)
 
     def measure(self, predict: Predict, batches: Sequence[Batch]) -> Figures:

@@ -1,4 +1,4 @@
-"""How much a linear reader gets out of features: ridge and logistic regression."""
+"""How much a linear reader gets out of features: logistic regression."""
 
 from __future__ import annotations
 
@@ -35,31 +35,6 @@ class LinearProbe:
         """Return the highest output's number, int64 (n,)."""
         classes: NDArray[np.int64] = self.predict(features).argmax(axis=1)
         return classes
-
-
-def fit_ridge(features: NDArray[Any], targets: NDArray[Any], *, strength: float = 1e-3) -> LinearProbe:
-    """Fit quantities by least squares with a penalty on the weights, in closed form.
-
-    Features are brought to deviation 1 first, so the strength means the same for all of them; the bias is
-    free.
-
-    Args:
-        features: (n, width), any real dtype.
-        targets: (n,) or (n, outputs); for classes, 1 in the class's column and 0 elsewhere.
-        strength: of the penalty, a part of the features' variance.
-
-    Raises:
-        InputError: shapes that do not fit, a number that is not finite, or a strength below 0.
-    """
-    x, mean, scale = _standardise(features, strength)
-    y = targets.astype(np.float64).reshape(len(targets), -1)
-    if len(y) != len(x) or not np.isfinite(y).all():
-        raise InputError(f"{len(y)} targets stand against {len(x)} features; expected as many, all finite.")
-    middle = y.mean(axis=0)
-    # A pseudo-inverse: without a penalty, constant features have no weight of their own.
-    gram = x.T @ x / len(x) + strength * np.eye(x.shape[1])
-    weights = (np.linalg.pinv(gram, hermitian=True) @ (x.T @ (y - middle) / len(x))) / scale[:, None]
-    return LinearProbe(weights, middle - mean @ weights)
 
 
 def fit_logistic(

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -191,14 +192,14 @@ def count_parameters(tensors: Tensors) -> int:
     return sum(value.numel() for name, value in tensors.items() if name.startswith(_PARAMETER))
 
 
-def encode_weights(tensors: Tensors, facts: Mapping[str, str | int]) -> bytes:
+def encode_weights(tensors: Tensors, facts: Mapping[str, Any]) -> bytes:
     """Write weights as safetensors; the same weights and facts give the same bytes."""
     # One entry: safetensors writes several in an order of chance.
     return bytes(save(tensors, {_FACTS: json.dumps(dict(facts), sort_keys=True)}))
 
 
-def trained_name(path: Path) -> str | None:
-    """Return the name of the model that ``encode_weights`` wrote into a file; None where it says none.
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return the facts that ``encode_weights`` wrote into a file; none where it says nothing of the kind.
 
     Raises:
         NotFoundError: there is no such file.
@@ -207,9 +208,19 @@ def trained_name(path: Path) -> str | None:
         raise NotFoundError(f"weights {path} do not exist; give a file that a training has left")
     try:
         with safe_open(str(path), framework="pt") as file:
-            said = json.loads((file.metadata() or {})[_FACTS])["name"]
+            said = json.loads((file.metadata() or {})[_FACTS])
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None  # others' weights, which their reader will judge
+        return {}  # others' weights, which their reader will judge
+    return said if isinstance(said, dict) else {}
+
+
+def trained_name(path: Path) -> str | None:
+    """Return the name of the model that ``encode_weights`` wrote into a file; None where it says none.
+
+    Raises:
+        NotFoundError: there is no such file.
+    """
+    said = read_facts(path).get("name")
     return said if isinstance(said, str) else None
 
 

@@ -79,8 +79,17 @@ class TrainingOutcome:
 
 
 def identity_of(trainable: Trainable, config: TrainingConfig) -> str:
-    """Digest what is trained and how; 64 hexadecimal digits."""
-    return sha256_of_json({"name": trainable.name, "config": config.identity()})
+    """Digest what is trained, from what and how; 64 hexadecimal digits."""
+    return sha256_of_json(
+        {"name": trainable.name, "config": config.identity(), "learns_from": learns_from(trainable)}
+    )
+
+
+def learns_from(trainable: Trainable) -> dict[str, Any]:
+    """Return what data and weights a training starts with, as its card says; a JSON object."""
+    facts = trainable.facts
+    start = None if facts.start is None else facts.start.sha256
+    return {"data": list(facts.data), "start": start}
 
 
 def train(

@@ -17,11 +17,17 @@ _DOWNSTREAM_TASKS = (
 TRAINABLES: dict[str, str] = {
     "mapglue-tiny": "models.mapglue.training:mapglue_tiny",
     "mars-tiny": "models.mars.training:mars_tiny",
-    "mars-tiny-chips": "models.mars.training:mars_tiny_chips",
-    "mars-tiny-optical": "models.mars.training:mars_tiny_optical",
+    "mars-tiny-chips": "tasks.mars_learners:mars_tiny_chips",
+    "mars-tiny-optical": "tasks.mars_learners:mars_tiny_optical",
     **{f"downstream-{task}": f"models.downstream.trainables:{task}" for task in _DOWNSTREAM_TASKS},
 }
 """``module:function`` without arguments; imported only when that model is trained."""
+CHIP_MODELS = ("mars-tiny-chips", "mars-tiny-optical")
+"""Those that learn from a folder of chips besides drawn places."""
+START_VARIABLE = "TERRALOOM_START"
+"""Environment: file of weights that those go on from."""
+CHIPS_VARIABLE = "TERRALOOM_CHIPS"
+"""Environment: that folder, with files of chips and source files that say where others are."""
 
 
 def trainable_names() -> tuple[str, ...]:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from flows.cli import run
+from flows.commands import downstream
+from models.downstream.config import read_config
+from models.downstream.learner import DownstreamLearner
 
 CONFIG = """
 task = "height"
@@ -45,7 +51,43 @@ def test_a_task_is_told_beside_the_trivial_answer(config, tmp_path, capsys):
     assert run([*words, "--frozen"]) == 0
     shown = capsys.readouterr().out
     assert "rmse_m" in shown
-    assert "fixed, frozen" in shown
+    assert "fixed, frozen" in " ".join(shown.split())
+
+
+def test_a_task_is_told_on_labelled_images_of_ones_own(tmp_path, capsys, rng):
+    for part in ("train", "test"):
+        for folder in ("img", "label"):
+            (tmp_path / part / folder).mkdir(parents=True)
+        classes = np.kron(rng.integers(0, 2, (4, 4)), np.ones((16, 16))).astype(np.uint8)
+        Image.fromarray(100 + 90 * classes).save(tmp_path / part / "img" / "a.png")
+        Image.fromarray(classes).save(tmp_path / part / "label" / "a.png")
+    config = tmp_path / "roads.toml"
+    config.write_text(
+        CONFIG.replace("height", "roads")
+        + '[data]\nkind = "masks"\ntrain = "elsewhere"\ntest = "elsewhere"\nlabels = "../label"\n'
+    )
+    words = ["evaluate", "downstream", "--task", "roads", "--config", str(config), "--json"]
+    named = ["--data", str(tmp_path / "train" / "img"), "--test", str(tmp_path / "test" / "img")]
+    assert run([*words, *named]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["tasks"]
+    assert told["data"] == "img, trained on img"
+    assert told["chips"] == 4
+    assert told["trivial"]["iou"] > 0
+    assert run([*words, *named[:2]]) == 2
+    assert "elsewhere" in capsys.readouterr().err
+
+
+def test_all_tasks_are_told_one_by_one_and_in_one_table(config, monkeypatch, capsys):
+    learner = DownstreamLearner(read_config(config))
+    roads = Path(config).with_name("roads.toml")
+    roads.write_text(CONFIG.replace("height", "roads"))
+    both = [learner, DownstreamLearner(read_config(roads))]
+    monkeypatch.setattr(downstream, "_find_learners", lambda task, config: both)
+    assert run(["evaluate", "downstream", "--task", "all", "--device", "cpu"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for title in ("height: Heights of buildings", "roads: Streets and roads", "All tasks beside the trivial"):
+        assert shown.count(title) == 1
+    assert shown.index("roads: Streets") < shown.index("All tasks beside")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +96,11 @@ def test_a_task_is_told_beside_the_trivial_answer(config, tmp_path, capsys):
         (["--task", "road"], "no downstream task"),
         (["--task", "roads", "--config", "{config}"], "'height'"),
         (["--task", "all", "--config", "{config}"], "all"),
+        (["--task", "all", "--data", "here"], "all"),
         (["--task", "height", "--config", "none.toml"], "none.toml"),
+        (["--task", "roads", "--data", "here"], "to measure on"),
+        (["--task", "roads", "--data", "here", "--test", "there"], "no folder here"),
+        (["--task", "translation", "--data", "here", "--test", "there"], "drawn places only"),
         (["--task", "height", "--config", "{config}", "--pyramid", "vgg"], "vgg"),
         (["--task", "height", "--config", "{config}", "--weights", "none.safetensors"], "none.safetensors"),
     ],

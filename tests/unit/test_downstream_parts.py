@@ -1,6 +1,7 @@
 """Lessons, configurations, learners and the matcher of the downstream tasks."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,16 @@ from models.decoders.small_pyramids import ConvPyramid, FixedPyramid
 from models.downstream.boxes import MOST_BOXES, box_loss, find_boxes, pad_boxes
 from models.downstream.config import find_config, parse_config, read_config
 from models.downstream.descriptors import match_descriptors
-from models.downstream.evaluation import load_network, measure_task, override_config, train_task
-from models.downstream.learner import HELD_OUT_SEED, DownstreamLearner, learner_of, measure
+from models.downstream.drawn import HELD_OUT_SEED
+from models.downstream.evaluation import (
+    WEIGHTS_NAME,
+    load_network,
+    measure_task,
+    override_config,
+    read_learner,
+    train_task,
+)
+from models.downstream.learner import DownstreamLearner, learner_of, measure
 from models.downstream.lessons import LessonConfig, cut_chips, draw_batch, show_only
 from models.downstream.matcher import FeatureMatcher, load_matcher
 from models.downstream.network import DownstreamNetwork
@@ -21,6 +30,7 @@ from models.downstream.pyramids import build_pyramid
 from models.downstream.registration import TRANSFORM, resample_parts, standardise_images
 from models.downstream.segmentation import CLASSES
 from models.downstream.tasks import TASKS, find_task
+from models.matchers import build_matcher
 from models.matching.transforms import apply_transform, similarity
 from models.training.registry import TRAINABLES, load_trainable
 
@@ -206,6 +216,18 @@ def test_a_matcher_is_loaded_by_the_weights_of_the_registration_task(tmp_path, r
         load_matcher(tmp_path / "none.safetensors")
 
 
+def test_a_trained_matcher_is_one_among_the_others(tmp_path, rng):
+    train_task(tiny("registration"), tmp_path, CPU)
+    weights = tmp_path / WEIGHTS_NAME
+    image = rng.uniform(size=(40, 50))
+    assert build_matcher("features", weights=weights).match(image, image).fixed_xy.shape[1] == 2
+    with pytest.raises(InputError, match="No weights come with 'features'"):
+        build_matcher("features")
+    train_task(tiny("roads"), tmp_path / "roads", CPU)
+    with pytest.raises(DataError, match="trained for roads"):
+        build_matcher("features", weights=tmp_path / "roads" / WEIGHTS_NAME)
+
+
 def test_images_of_any_range_are_standardised():
     images = torch.rand(2, 3, 8, 8) * torch.tensor([1.0, 100.0, 1e4]).view(1, 3, 1, 1)
     shown = standardise_images(images)
@@ -233,7 +255,8 @@ def test_every_task_has_a_configuration_and_can_be_trained_by_name():
         assert config.task == name
         learner = load_trainable(f"downstream-{name}")
         assert learner.defaults == config.training
-        assert learner.name == f"downstream-{name}"
+        assert learner.name.startswith(f"downstream-{name}-")
+        assert learner.name == DownstreamLearner(config).name
         facts = learner.facts
         assert facts.signature.inputs
         assert facts.signature.outputs
@@ -263,11 +286,45 @@ def test_another_pyramid_is_another_training():
     assert tiny("roads").name == tiny("roads", training={"steps": 9}).name
 
 
+def test_an_edited_file_is_another_training(tmp_path):
+    filed = Path("config/downstream/roads.toml").read_text()
+    path = tmp_path / "roads.toml"
+    names = set()
+    for text in (filed, filed.replace("width = 24", "width = 16"), filed.replace("reuse = 4", "reuse = 2")):
+        path.write_text(text)
+        names.add(DownstreamLearner(read_config(path)).name)
+    assert len(names) == 3
+    assert learner_of("roads").name in names
+
+
+def test_weights_that_hold_the_pyramid_need_no_others(tmp_path):
+    config = parse_config(
+        {
+            "task": "registration",
+            "decoder": {"width": 8},
+            "pyramid": {"name": "mars-tiny", "weights": "none"},
+        },
+        "a test",
+    )
+    learner = DownstreamLearner(config)
+    with pytest.raises(NotFoundError):
+        learner.build(0)
+    module = learner.build_bare()
+    weights = {name: value.contiguous() for name, value in module.state_dict().items()}
+    save_file(weights, tmp_path / "weights.safetensors")
+    read = load_network(learner, tmp_path / "weights.safetensors")
+    assert all(torch.equal(value, read.state_dict()[name]) for name, value in weights.items())
+
+
 def test_a_task_is_trained_kept_and_measured_again(tmp_path):
     learner = tiny("roads", training=TINY["training"] | {"steps": 3, "evaluate_every": 1})
     result = train_task(learner, tmp_path / "run", CPU)
     assert (result.steps, result.chips, result.task) == (3, 4, "roads")
     assert result.better == (result.figures["score"] > result.trivial["score"])
+    kept = read_learner(tmp_path / "run" / WEIGHTS_NAME)
+    assert (kept.config.task, kept.config.pyramid.name, kept.config.decoder.width) == ("roads", "fixed", 8)
+    again = measure_task(learner, tmp_path / "run" / WEIGHTS_NAME, CPU)
+    assert again.figures == pytest.approx(result.figures)
     module = learner.build(0)
     state = {name: value.contiguous() for name, value in module.state_dict().items()}
     save_file(state, tmp_path / "weights.safetensors")
@@ -316,6 +373,13 @@ def test_mars_is_a_pyramid_like_the_others():
         ('task = "roads"\n[lessons]\nchips = 5', "multiple of 4"),
         ('task = "roads"\npyramid = "conv"', "expected a table"),
         ("[lessons]\nchips = 8", "lacks task"),
+        ('task = "roads"\n[data]\ntrain = "a"', "lacks test"),
+        ('task = "roads"\n[data]\ntrain = "a"\ntest = ""', "name both"),
+        ('task = "roads"\n[data]\ntrain = "a"\ntest = "b"\nkind = "zip"', "choose one of"),
+        ('task = "roads"\n[data]\ntrain = "a"\ntest = "b"\ntest_part = "middle"', "left, right"),
+        ('task = "roads"\n[data]\ntrain = "a"\ntest = "b"\nrgb_bands = [4, 3]', "three bands"),
+        ('task = "roads"\n[data]\ntrain = "a"\ntest = "b"\nrgb_bands = 4', "expected a list"),
+        ('task = "roads"\n[data]\ntrain = "a"\ntest = "b"\nvalues = ["water"]', "expected a table"),
         ("task = roads", "no TOML"),
         ("task = 5", "expected str"),
     ],

@@ -11,7 +11,12 @@ from PIL import Image
 
 from catalog.labelled.coco import read_coco
 from catalog.labelled.rasters import find_changes, find_class_maps, find_damage, find_height_maps
-from catalog.labelled.vectors import read_building_boxes, read_building_map, read_road_map
+from catalog.labelled.vectors import (
+    find_building_boxes,
+    find_road_maps,
+    read_building_boxes,
+    read_road_map,
+)
 from infra.errors import DataError, InputError, NotFoundError
 
 PICTURE = np.arange(8 * 6 * 3).reshape(6, 8, 3)
@@ -109,7 +114,7 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
     labels.mkdir()
     with pytest.raises(NotFoundError, match="'a' first"):
         find_class_maps(images, labels, {0: 0})
-    with pytest.raises(NotFoundError, match="no image with that ending"):
+    with pytest.raises(NotFoundError, match="no image of such a name"):
         find_class_maps(images, labels, {0: 0}, endings=("_img", ""))
     Image.fromarray(PICTURE.astype(np.uint8)).save(labels / "a.jpg")
     (source,) = find_class_maps(images, labels, {0: 0})
@@ -234,6 +239,8 @@ IMAGE = {"id": 7, "file_name": "b.png", "width": 8, "height": 6}
         {"images": [IMAGE | {"height": 6.5}]},
         {"images": [IMAGE, IMAGE]},
         {"images": "b.png"},
+        {"images": [IMAGE, IMAGE | {"id": 8}]},
+        {"annotations": [{"id": 1, "image_id": 7, "category_id": 20, "bbox": [0, 0, 1, 1]}] * 2},
         {"annotations": [{"image_id": 99, "category_id": 20, "bbox": [0, 0, 1, 1]}]},
         {"annotations": [{"image_id": 7, "category_id": 99, "bbox": [0, 0, 1, 1]}]},
         {"annotations": [{"image_id": 7, "category_id": 20, "bbox": [0, 0, -1, 1]}]},
@@ -292,7 +299,9 @@ def test_roads_are_as_wide_as_they_are_on_the_ground(tmp_path, crs):
     line = {"type": "LineString", "coordinates": [[west, south + 0.001], [east, south + 0.001]]}
     point = {"type": "Point", "coordinates": [west, south]}
     shapes = write_shapes(tmp_path / "roads.geojson", line, point)
-    classes = read_road_map(tmp_path / "a.tif", shapes, width_m=20).classes
+    read = read_road_map(tmp_path / "a.tif", shapes, width_m=20)
+    classes = read.classes
+    assert read.left_out == 1  # the point
     # The image is 0.002° or 223 m high: a road of 20 m takes 9 % of it.
     assert classes.mean() == pytest.approx(20 / 222.8, rel=0.03)
     assert classes[100].all()
@@ -301,7 +310,7 @@ def test_roads_are_as_wide_as_they_are_on_the_ground(tmp_path, crs):
         read_road_map(tmp_path / "a.tif", shapes, width_m=0)
 
 
-def test_buildings_are_drawn_and_boxed(tmp_path):
+def test_buildings_are_boxed(tmp_path):
     write_tif(tmp_path / "a.tif", np.zeros((100, 200), np.uint8), crs="EPSG:4326", bounds=(0, 0, 0.02, 0.01))
 
     def square(x, y, side):
@@ -313,9 +322,24 @@ def test_buildings_are_drawn_and_boxed(tmp_path):
     )
     boxed = read_building_boxes(tmp_path / "a.tif", shapes)
     np.testing.assert_allclose(boxed.boxes_xyxy, [[20, 50, 30, 60], [195, 80, 200, 100]], atol=1e-6)
-    classes = read_building_map(tmp_path / "a.tif", shapes).classes
-    assert classes.sum() == 100 + 5 * 20
-    assert classes[50:60, 20:30].all()
+    assert boxed.left_out == 1
+
+
+def test_images_are_found_with_shapes_beside_them_or_in_one_file(tmp_path):
+    ring = [[0.2, 0.2], [0.8, 0.2], [0.8, 0.8], [0.2, 0.8], [0.2, 0.2]]
+    for name in ("a_0", "b_1"):
+        write_tif(tmp_path / f"{name}.tif", np.zeros((10, 10), np.uint8), crs="EPSG:4326")
+    shapes = write_shapes(tmp_path / "all.geojson", {"type": "Polygon", "coordinates": [ring]})
+    found = find_building_boxes(tmp_path, shapes)
+    assert [source.id for source in found] == ["a_0", "b_1"]
+    assert all(len(source.read().labels) == 1 for source in found)
+    shapes.rename(tmp_path / "a_0.geojson")
+    (beside,) = find_building_boxes(tmp_path, pattern="*_0.tif")
+    np.testing.assert_allclose(beside.read().boxes_xyxy, [[2, 2, 8, 8]], atol=1e-6)
+    with pytest.raises(NotFoundError, match="b_1"):
+        find_road_maps(tmp_path)
+    with pytest.raises(NotFoundError, match="no image of such a name"):
+        find_road_maps(tmp_path, pattern="*_2.tif")
 
 
 def test_shapes_that_do_not_fit_are_refused(tmp_path):
@@ -378,7 +402,5 @@ def test_real_shapes_lie_on_their_images(real_data):
 
     kampala = real_data / "imagery_osm" / "kampala"
     boxed = read_building_boxes(kampala / "oam_z19_0.tif", kampala / "osm_buildings.geojson")
-    drawn = read_building_map(kampala / "oam_z19_0.tif", kampala / "osm_buildings.geojson")
     assert len(boxed.labels) > 20
     assert (boxed.boxes_xyxy[:, 2:] <= [768, 512]).all()
-    assert 0.02 < drawn.classes.mean() < 0.6

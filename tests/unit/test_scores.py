@@ -6,7 +6,7 @@ import pytest
 from infra.errors import InputError
 from models.scores.detection import Detections, TrueBoxes, overlap_boxes, score_detections
 from models.scores.pictures import measure_psnr, measure_ssim
-from models.scores.probe import fit_logistic, fit_ridge
+from models.scores.probe import fit_logistic
 from models.scores.regression import score_regression
 from models.scores.retrieval import rank_partners, recall_at
 from models.scores.segmentation import count_confusion, score_confusion
@@ -259,19 +259,6 @@ def test_partners_are_ranked_among_all(rng):
         rank_partners(many, many[:10])
 
 
-def test_ridge_finds_the_plane_and_solves_the_normal_equations(rng):
-    features = rng.normal(size=(200, 5)) * [1, 10, 0.1, 1, 0]
-    plane = np.array([[1.0, -1], [0.2, 0], [30, 5], [0, 2], [0, 0]])
-    exact = fit_ridge(features, features @ plane + [3, -2], strength=0.0)
-    np.testing.assert_allclose(exact.predict(features), features @ plane + [3, -2], atol=1e-9)
-    targets = rng.normal(size=200)
-    probe = fit_ridge(features[:, :4], targets, strength=0.5)
-    scale = features[:, :4].std(axis=0)
-    x = (features[:, :4] - features[:, :4].mean(axis=0)) / scale
-    error = x @ (probe.weights[:, 0] * scale) + targets.mean() - targets
-    np.testing.assert_allclose(x.T @ error / 200 + 0.5 * probe.weights[:, 0] * scale, 0, atol=1e-12)
-
-
 def test_logistic_regression_reaches_the_optimum(rng):
     features = rng.normal(size=(300, 3)) * [1, 5, 0.2] + [0, 2, -1]
     labels = (features[:, 0] + 0.5 * rng.normal(size=300) > 0).astype(int) + (features[:, 1] > 6)
@@ -288,4 +275,4 @@ def test_logistic_regression_reaches_the_optimum(rng):
     with pytest.raises(InputError):
         fit_logistic(features, labels, 2)
     with pytest.raises(InputError):
-        fit_ridge(np.full((3, 2), np.nan), labels[:3])
+        fit_logistic(np.full((3, 2), np.nan), labels[:3] * 0, 2)
