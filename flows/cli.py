@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import typer
 from typer._click.exceptions import UsageError  # typer carries its own click and exports no such name
 
-from flows.commands import catalogue, evaluate, models
+from flows.commands import catalogue, chips, evaluate, models
 from flows.commands.browse import browse
 from flows.commands.demo import demo
 from flows.commands.doctor import doctor
@@ -55,6 +55,7 @@ app.command("items")(items)
 app.command("export")(export)
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(chips.app, name="chips")
 app.command("train")(train)
 app.add_typer(models.app, name="models")
 app.command("gc")(gc)

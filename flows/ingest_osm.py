@@ -91,6 +91,7 @@ def _overpass(params: OsmParams, settings: OsmSettings) -> OverpassOptions:
         urls=settings.overpass_urls,
         date=params.as_of,
         timeout_s=settings.overpass_timeout_s,
+        first_pause_s=settings.overpass_pause_s,
         max_query_area_m2=settings.overpass_max_area_km2 * 1e6,
         max_cache_age_s=None if params.as_of else settings.overpass_cache_days * 86_400,
     )
@@ -134,4 +135,5 @@ def _describe_request(params: OsmParams, plan: OsmPlan) -> RequestFacts:
         collections=("osm",),
         options=tuple(options.items()),
         product="area",
+        unit="extract",
     )

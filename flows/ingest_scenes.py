@@ -14,6 +14,7 @@ from catalog.cubes.preflight import check_hosts, check_local_files, check_space
 from catalog.cubes.receipts import read_cube_receipt
 from catalog.items.assets import cube_bands
 from catalog.products import ProductOutcome
+from catalog.receipts import discard_unsealed
 from catalog.records import Band, CubePlan, Scene
 from catalog.report.facts import RequestFacts
 from catalog.sources.presets import Source, resolve_source
@@ -174,8 +175,7 @@ def _keep_what_stands(
     unfinished = [plan for plan in journal.plans if read_cube_receipt(storage, plan) is None]
     if isinstance(failure, ConfigError):
         for plan in unfinished:
-            if read_cube_receipt(storage, plan) is None:  # another run may have sealed it meanwhile
-                storage.delete_folder(plan.path)
+            discard_unsealed(storage, plan.path)  # another run may have sealed it meanwhile
         return
     standing = [plan for plan in journal.plans if plan not in unfinished]
     if standing:

@@ -22,7 +22,6 @@ from infra.errors import InputError
 from infra.storage import check_store_uri
 from models.encoding.encoders import check_encoder, find_encoder_weights
 from models.matchers import MATCHERS
-from models.training.registry import entry_of
 
 Step = Literal["osm", "ingest", "register", "encode"]
 STEPS: tuple[Step, ...] = ("osm", "ingest", "register", "encode")
@@ -234,54 +233,6 @@ class EncodeParams(BaseModel):
         if self.radar is not None and len(self.items) != 1:
             raise InputError(f"a radar scene is seen together with one item, not {len(self.items)}")
         find_encoder_weights(self.model, None if self.weights is None else Path(self.weights))
-        return self
-
-
-class TrainParams(BaseModel):
-    """Say which model is trained, how long and where; None leaves a number to the model's own defaults."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str = Field(description="Name of the model, e.g. mapglue-tiny")
-    store: StoreUri = Field(description="Path or s3://bucket/prefix that the trained model goes to")
-    steps: int | None = Field(default=None, ge=1, description="Updates of the weights in all")
-    minutes: float | None = Field(
-        default=None, gt=0, description="Stop at a checkpoint after that long; the training can be resumed"
-    )
-    seed: int | None = Field(default=None, ge=0, lt=1 << 63, description="Of weights and batches")
-    learning_rate: float | None = Field(default=None, gt=0, description="Highest rate")
-    batches_per_step: int | None = Field(
-        default=None, ge=1, description="Batches averaged for one update, over all processes"
-    )
-    evaluate_every: int | None = Field(
-        default=None, ge=0, description="Steps between evaluations; 0 for one at the end"
-    )
-    checkpoint_minutes: float | None = Field(default=None, ge=0, description="Between checkpoints")
-    workers: int | None = Field(default=None, ge=0, description="Processes that make batches ahead")
-    threads: int | None = Field(default=None, ge=1, description="Threads of torch on the CPU")
-    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
-    processes: int | None = Field(
-        default=None, ge=1, description="Processes that share a step; None takes the GPUs that can"
-    )
-    resume: str | None = Field(
-        default=None, description="Name of a training that was begun, to go on with its own numbers"
-    )
-
-    @field_validator("model")
-    @classmethod
-    def _model_is_known(cls, value: str) -> str:
-        entry_of(value)
-        return value
-
-    @model_validator(mode="after")
-    def _resumed_as_it_was(self) -> Self:
-        fixed = ("steps", "seed", "learning_rate", "batches_per_step", "evaluate_every")
-        given = [name for name in fixed if getattr(self, name) is not None]
-        if self.resume is not None and given:
-            raise InputError(
-                "a training is resumed with its own numbers; "
-                f"leave out --{given[0].replace('_', '-')}, or --resume"
-            )
         return self
 
 

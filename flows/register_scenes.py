@@ -10,7 +10,7 @@ from prefect import flow
 from catalog.footprints import find_footprint
 from catalog.products import receipt_of
 from catalog.registrations.plan import RegistrationPlan, RegistrationReceipt, SceneFacts, plan_registration
-from catalog.report.facts import RequestFacts
+from catalog.report.facts import RequestFacts, hide_secrets
 from flows.closing import publish_and_reconcile, summarise
 from flows.journal import Journal
 from flows.model_items import publish_models
@@ -26,6 +26,7 @@ from tasks.keep_model import keep_shipped, plan_matcher
 from tasks.register_pair import register_pair, registration_settings
 
 logger = logging.getLogger(__name__)
+_MOST_NAMED = 4  # scenes that a page names in its request; the table lists all
 
 
 @flow(name="register-scenes", log_prints=False)
@@ -58,7 +59,7 @@ def register_scenes(params: RegisterParams) -> RunSummary:
     with journal.stage("plan"):
         journal.plans.extend(plan_request(params, fixed, moving))
         journal.reused.update(plan.id for plan in journal.plans if receipt_of(storage, plan) is not None)
-    request = _describe_request(params, journal.plans)
+    request = _describe_request(params, journal.plans, places)
     with new_run(storage, params) as run:
         try:
             if plan_matcher(params.matcher) is not None:  # what the items will say they derive from
@@ -116,13 +117,22 @@ def _sum_up(
     )
 
 
-def _describe_request(params: RegisterParams, plans: Sequence[RegistrationPlan]) -> RequestFacts:
+def _describe_request(
+    params: RegisterParams, plans: Sequence[RegistrationPlan], places: RunPlaces
+) -> RequestFacts:
     days = sorted(plan.moving.datetime.date().isoformat() for plan in plans)
+    more = len(params.moving) - _MOST_NAMED
     return RequestFacts(
         bbox=find_footprint((), plans[0].grid).bbox,
         dates=" to ".join(dict.fromkeys((days[0], days[-1]))),
-        source=params.fixed,
-        collections=("registrations",),
-        options=(("Matcher", params.matcher), ("Device", params.device)),
+        source=hide_secrets(places.catalogue),
+        collections=(),
+        options=(
+            ("Fixed", params.fixed),
+            ("Moving", ", ".join(params.moving[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")),
+            ("Matcher", params.matcher),
+            ("Device", params.device),
+        ),
         product="registration",
+        unit="scene",
     )

@@ -13,6 +13,8 @@ from infra.errors import AppError
 from tasks.write_report import write_report
 
 logger = logging.getLogger(__name__)
+_WRITING = ("write", "register")
+"""Stages that make the products; a run has one of them."""
 
 
 def keep_report(
@@ -74,7 +76,7 @@ def make_record(
 
 
 def _stage_size(name: str, journal: Journal[Plan]) -> int | None:
-    return journal.bytes_written if name == "write" else None
+    return journal.bytes_written if name in _WRITING else None
 
 
 def describe_request(params: MapAreaParams, registration: str | None = None) -> RequestFacts:

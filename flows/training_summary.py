@@ -37,6 +37,10 @@ class TrainSummary(BaseModel):
     store: str = ""
     catalogue: str | None = None
     """Where its item is; None while it is not published."""
+    chips: str | None = None
+    """Folder of chips that was named; ``--resume`` needs it again."""
+    start: str | None = None
+    """File of weights that was named, likewise."""
     item: str | None = None
     """Id of the model's item, and of the product; None while the training is not over."""
     training: str
@@ -109,8 +113,11 @@ def print_training(summary: TrainSummary) -> None:
     if summary.item is not None:
         lines += [f"item       {summary.item}", f"catalogue  {summary.catalogue}"]
     if not summary.finished:
+        named = {"chips": summary.chips, "start": summary.start}
+        again = "".join(f" --{name} {value}" for name, value in named.items() if value is not None)
         lines.append(
             f"go on      terraloom train {summary.model} --resume {summary.training} --store {summary.store}"
+            f"{again}"
         )
     for line in lines:
         Console().print(line, markup=False, highlight=False, soft_wrap=True)

@@ -21,7 +21,7 @@ from infra.errors import ConfigError
 
 PREFIX = "TERRALOOM_"
 _NOT_SETTINGS = frozenset(
-    {"TERRALOOM_CONFIG", "TERRALOOM_REAL_DATA", "TERRALOOM_ARTEFACTS", "TERRALOOM_CHIPS"}
+    {"TERRALOOM_CONFIG", "TERRALOOM_REAL_DATA", "TERRALOOM_ARTEFACTS", "TERRALOOM_CHIPS", "TERRALOOM_START"}
 )
 _DEFAULT_FILE = "terraloom.toml"
 _LISTS = frozenset({"allowed_origins", "extra_roots", "extra_hosts", "overpass_urls"})
@@ -88,6 +88,8 @@ class OsmSettings(_Frozen):
     """In order of preference; the next one is asked when one keeps failing."""
     overpass_timeout_s: int = Field(default=180, gt=0)
     """For one query, at the server and of the connection."""
+    overpass_pause_s: float = Field(default=5.0, gt=0)
+    """Before a server that failed is asked again; doubles with each further failure, ± half by chance."""
     overpass_max_area_km2: float = Field(default=400.0, gt=0)
     """Larger areas are asked for in parts."""
     overpass_cache_days: float = Field(default=7.0, ge=0)

@@ -10,7 +10,7 @@ from prefect import task
 
 from catalog.models.card import read_card
 from catalog.models.plan import ModelPlan, plan_model
-from catalog.models.product import CARD_NAME, FILE_NAMES, WEIGHTS_NAME, write_model
+from catalog.models.product import CARD_NAME, FILE_NAMES, WEIGHTS_NAME, find_model, write_model
 from infra.digests import sha256_of_file
 from infra.errors import ConfigError, NotFoundError
 from infra.storage import open_storage
@@ -39,7 +39,7 @@ def plan_matcher(matcher: str) -> ModelPlan | None:
 
 @task(**NETWORK)
 def keep_shipped(store_uri: str, name: str) -> ModelPlan:
-    """Copy a model that comes with the package into a store, unless it stands there.
+    """Copy a model that comes with the package into a store, unless one of its weights stands there.
 
     Args:
         store_uri: Root of the store.
@@ -50,6 +50,9 @@ def keep_shipped(store_uri: str, name: str) -> ModelPlan:
         DataError: its card is not that of its weights.
         ConfigError: the store is full or may not be written.
     """
+    plan = plan_shipped(name)
+    if find_model(open_storage(store_uri), plan) is not None:
+        return plan  # a later package may word its card otherwise; nobody who uses the model need care
     return _keep(store_uri, read_shipped(find_shipped(name)), f"the model {name} of the package")
 
 
@@ -63,7 +66,7 @@ def keep_result(store_uri: str, folder: Path) -> ModelPlan:
 
     Raises:
         NotFoundError: the folder is no result of a training.
-        DataError: its files are not of one training.
+        DataError: its files are not of one training, or the model stands with another card.
         ConfigError: the store is full or may not be written, or a file cannot be read.
     """
     files: dict[str, bytes] = {}

@@ -21,7 +21,7 @@ from prefect.artifacts import (
 )
 
 from catalog.models.plan import ModelPlan, plan_model
-from catalog.models.product import write_model
+from catalog.models.product import find_model, write_model
 from catalog.trained_models import TrainingPlan, TrainingReceipt, keep_plan, keep_training
 from infra.logging import log_progress
 from infra.storage import open_storage
@@ -174,7 +174,8 @@ def _keep_product(
     """Make the model stand, then the training's own receipt; the checkpoints have done their work."""
     storage = open_storage(store_uri)
     model = plan_model(plan.model, hashlib.sha256(files[WEIGHTS_NAME]).hexdigest())
-    written = write_model(storage, model, files)
+    # Weights that another session has published already keep the card they have.
+    written = find_model(storage, model) or write_model(storage, model, files)
     keep_training(
         storage,
         TrainingReceipt(

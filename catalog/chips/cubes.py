@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +13,7 @@ import zarr
 from affine import Affine
 from numpy.typing import NDArray
 
-from catalog.chips.radar_units import check_unit, read_unit, to_decibels
+from catalog.chips.radar_units import blank_zeros, check_unit, read_unit, to_decibels
 from catalog.chips.records import Chip
 from catalog.chips.windows import (
     LEAST_VALID,
@@ -30,7 +32,7 @@ from infra.errors import InputError
 from infra.storage import open_storage
 
 _WHOLE = 1e-4  # pixels
-_MOST_PIXELS = 4096 * 4096
+_MOST_PX = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +62,20 @@ class AlignedCubes:
         """Both items' ids."""
         return f"{self.optical.id}+{self.sar.id}"
 
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Numbers of the windows among all that cover the ground, row by row, from 0."""
+        _, shape = _common_ground(self.optical, self.sar)
+        numbers = {window: number for number, window in enumerate(plan_windows(shape, self.size_px))}
+        return tuple(numbers[window] for window in self.windows)
+
     def __len__(self) -> int:
         """Return how many chips there are."""
         return len(self.windows)
+
+    def take(self, numbers: Sequence[int]) -> AlignedCubes:
+        """Return some of the chips, by number."""
+        return replace(self, windows=tuple(self.windows[number] for number in numbers))
 
     def read(self, index: int) -> Chip:
         """Read a chip: optical in physical values, radar in decibels.
@@ -106,7 +119,7 @@ def plan_chips(
     size_px: int = PUBLISHED_SIZE_PX,
     least_valid: float = LEAST_VALID,
 ) -> tuple[AlignedCubes, ChipChoice]:
-    """Plan the chips that an optical and a radar cube give together.
+    """Plan the chips that an optical and a radar cube give together, by the rule of the paper.
 
     Args:
         store: That holds both.
@@ -122,23 +135,31 @@ def plan_chips(
         InputError: not an optical and a radar cube, not on one grid, or chips larger than what both cover.
         DataError: what is stored is damaged.
     """
-    if not 1 <= size_px * size_px <= _MOST_PIXELS:
-        raise InputError(f"Chips of {size_px} px are asked for; expected 1 to {int(_MOST_PIXELS**0.5)}.")
+    planned = cover_cubes(store, optical, sar, size_px=size_px)
+    choice = choose_windows(_shares(planned), least=least_valid)
+    return replace(planned, windows=choice.windows), choice
+
+
+def cover_cubes(store: str, optical: SceneFacts, sar: SceneFacts, *, size_px: int) -> AlignedCubes:
+    """Return all chips that two cubes may give, with and without data; no pixel is read.
+
+    Args:
+        store: That holds both.
+        optical: With at least three bands to show.
+        sar: Radar.
+        size_px: Side of the chips.
+
+    Raises:
+        InputError: see ``plan_chips``.
+    """
+    if not 1 <= size_px <= _MOST_PX:
+        raise InputError(f"Chips of {size_px} px are asked for; expected 1 to {_MOST_PX}.")
     _check_sides(optical, sar)
     corners, shape = _common_ground(optical, sar)
-    planned = AlignedCubes(
-        store=store,
-        optical=optical,
-        sar=sar,
-        size_px=size_px,
-        windows=plan_windows(shape, size_px),
-        corners_yx=corners,
+    windows = plan_windows(shape, size_px)
+    return AlignedCubes(
+        store=store, optical=optical, sar=sar, size_px=size_px, windows=windows, corners_yx=corners
     )
-    choice = choose_windows(_shares(planned), least=least_valid)
-    kept = AlignedCubes(
-        store=store, optical=optical, sar=sar, size_px=size_px, windows=choice.windows, corners_yx=corners
-    )
-    return kept, choice
 
 
 def _shares(planned: AlignedCubes) -> list[tuple[ChipWindow, float, float]]:
@@ -146,16 +167,16 @@ def _shares(planned: AlignedCubes) -> list[tuple[ChipWindow, float, float]]:
     found = []
     optical = choose_rgb(planned.optical.bands).names[:1]
     (band,) = _radar_bands(planned.sar)
+    unit = read_unit(band.unit)
     for window in planned.windows:
         rgb = planned._planes(planned.optical, optical, 0, window)
         radar = planned._planes(planned.sar, (band.name,), 1, window)
-        found.append((window, float(np.isfinite(rgb).mean()), _share_of_echoes(radar)))
+        found.append((window, _part(rgb), _part(blank_zeros(radar, unit))))
     return found
 
 
-def _share_of_echoes(radar: NDArray[np.float32]) -> float:
-    # The published rule counts pixels that are not 0, which is how such files spell "no data".
-    return float(np.mean(np.isfinite(radar) & (radar != 0)))
+def _part(values: NDArray[np.float32]) -> float:
+    return float(np.isfinite(values).mean())
 
 
 def _check_sides(optical: SceneFacts, sar: SceneFacts) -> None:
@@ -164,7 +185,7 @@ def _check_sides(optical: SceneFacts, sar: SceneFacts) -> None:
         raise InputError(
             f"{optical.id} is no colour image (bands: {shown}); give a cube with red, green and blue first."
         )
-    if not sar.radar:
+    if not sar.radar or not sar.bands:
         raise InputError(f"{sar.id} is no radar cube; give one with a polarisation such as vv or hh second.")
 
 
@@ -192,6 +213,9 @@ def _common_ground(
 
 def _shift(optical: Grid, sar: Grid, which: str) -> tuple[int, int]:
     """Return column and row of the optical grid at which the radar one begins."""
+    known = all(map(math.isfinite, (*optical.transform, *sar.transform)))
+    if not known or Affine(*optical.transform).is_degenerate:
+        raise InputError(f"{which} lie on grids that are no grids; look at their items' proj:transform.")
     relative = ~Affine(*optical.transform) @ Affine(*sar.transform)
     reach = max(*sar.shape_yx, *optical.shape_yx)
     bent = max(abs(relative.a - 1), abs(relative.b), abs(relative.d), abs(relative.e - 1)) * reach

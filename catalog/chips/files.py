@@ -39,17 +39,13 @@ def write_chips(
         DataError: no chip is left, chips differ in size or modality, or they do not fit one file.
         ConfigError: the disk is full or may not be written.
     """
-    kept = [chip for chip in map(reader.read, range(len(reader))) if chip.valid.mean() >= least_valid]
+    kept = _read_kept(reader, least_valid)
     if not kept:
         raise DataError(
             f"None of {len(reader)} chips of {reader.name} holds enough data; nothing was written."
         )
     arrays = {name: _stack(reader, kept, name) for name in ("rgb", "sar")}
     arrays = {name: array for name, array in arrays.items() if array.size}
-    if sum(array.nbytes for array in arrays.values()) > _MOST_BYTES:
-        raise DataError(
-            f"Chips of {reader.name} take more than {_MOST_BYTES:,} bytes; write fewer at a time."
-        )
     moments = merge_chips([describe_chip(chip) for chip in kept])
     facts = {
         "name": reader.name,
@@ -59,6 +55,23 @@ def write_chips(
     }
     _replace(path, save(arrays, {_METADATA_KEY: json.dumps(facts, sort_keys=True)}))
     return ChipMoments(moments.rgb, moments.sar, chips=len(reader), blank=len(reader) - len(kept))
+
+
+def _read_kept(reader: ChipReader, least_valid: float) -> list[Chip]:
+    """Read chips with enough data, and stop as soon as they are too many: memory must hold them twice."""
+    kept, taken = [], 0
+    for index in range(len(reader)):
+        chip = reader.read(index)
+        if chip.valid.mean() < least_valid:
+            continue
+        kept.append(chip)
+        taken += sum(side.nbytes for side in (chip.rgb, chip.sar) if side is not None)
+        if taken > _MOST_BYTES:
+            raise DataError(
+                f"The first {len(kept)} chips of {reader.name} take more than {_MOST_BYTES:,} bytes; write "
+                "fewer at a time, or plan them where they lie."
+            )
+    return kept
 
 
 def _stack(reader: ChipReader, chips: list[Chip], name: str) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.chips.radar_units import RadarUnit, check_unit
+from catalog.chips.radar_units import RadarUnit, blank_zeros, check_unit
 from catalog.chips.records import Chip
 from catalog.pairs.pictures import read_picture
 from infra.errors import DataError, NotFoundError
@@ -38,7 +38,7 @@ class PatchFolder:
         return len(self.files)
 
     def read(self, index: int) -> Chip:
-        """Read a pair; 0 in the radar file, and nodata of either, are no data.
+        """Read a pair; nodata of either file is no data, and so is 0 in a radar file that is not in decibels.
 
         Raises:
             DataError: a file is damaged, of other bands than expected, or not of its partner's size.
@@ -50,8 +50,7 @@ class PatchFolder:
                 f"{self.folder}/rgb/{name} has {rgb.shape[1]} × {rgb.shape[2]} px, its radar partner "
                 f"{sar.shape[1]} × {sar.shape[2]}; expected one size."
             )
-        if self.sar_unit != "dB":
-            sar = np.where(sar == 0, np.float32(np.nan), sar)
+        sar = blank_zeros(sar, self.sar_unit)
         check_unit(sar, self.sar_unit, f"{self.folder}/sar/{name}")
         return Chip(rgb, sar)
 

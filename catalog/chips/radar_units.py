@@ -56,6 +56,14 @@ def check_unit(values: NDArray[np.floating], unit: RadarUnit, where: str) -> Non
         raise DataError(f"{where} is declared as {unit}, but {span}; declare it dB.")
 
 
+def blank_zeros(values: NDArray[np.float32], unit: RadarUnit) -> NDArray[np.float32]:
+    """Return backscatter with NaN where it is 0, unless it is in decibels.
+
+    In power and amplitude 0 is how files spell "no data", for no echo is ever 0; 0 dB is an echo like others.
+    """
+    return values if unit == "dB" else np.where(values == 0, np.float32(np.nan), values)
+
+
 def to_decibels(values: NDArray[np.float32], unit: RadarUnit) -> NDArray[np.float32]:
     """Return backscatter in decibels; NaN where there is none, or no echo at all."""
     if unit == "dB":

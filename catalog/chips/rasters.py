@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.chips.radar_units import RadarUnit, check_unit
+from catalog.chips.geotiffs import RasterGrid, is_same_grid, read_band, read_grid
+from catalog.chips.radar_units import RadarUnit, blank_zeros, check_unit
 from catalog.chips.records import Chip
 from catalog.chips.windows import ChipWindow, plan_windows
-from catalog.pairs.pictures import read_picture
 from infra.errors import DataError, NotFoundError
 
 _REFLECTANCE = 1e-4  # of Sentinel-2's stored numbers
@@ -22,7 +22,12 @@ _BIGEARTHNET_COLOURS = ("B04", "B03", "B02")
 
 @dataclass(frozen=True)
 class BandPlace:
-    """Where one band is: a GeoTIFF, and the number of the band in it, from 1."""
+    """Where one band is: a GeoTIFF, and the number of the band in it, from 1.
+
+    Attributes:
+        path: of the file.
+        index: of the band.
+    """
 
     path: Path
     index: int = 1
@@ -71,9 +76,10 @@ class RasterChips:
         """
         row, window = self.places[index]
         pair = self.pairs[row]
-        rgb = _cut(pair.rgb, window)
-        sar = _cut(() if pair.sar is None else (pair.sar,), window)
-        if sar is not None and pair.sar is not None:
+        rgb = np.stack([_cut(place, window) for place in pair.rgb]) if pair.rgb else None
+        sar = None
+        if pair.sar is not None:
+            sar = blank_zeros(_cut(pair.sar, window)[None], self.sar_unit)
             check_unit(sar, self.sar_unit, str(pair.sar.path))
         return Chip(None if rgb is None else rgb * np.float32(pair.scale), sar)
 
@@ -92,7 +98,7 @@ def cut_rasters(
     Raises:
         NotFoundError: there is no pair.
         InputError: squares are larger than a file.
-        DataError: a file cannot be read, or the files of a pair differ in size.
+        DataError: a file cannot be read, or the files of a pair do not lie on one grid.
     """
     if not pairs:
         raise NotFoundError(f"{name} has no pair of files; look at the folder that was named")
@@ -154,24 +160,22 @@ def _partner(radar: Path) -> str:
 
 
 def _shape(pair: RasterPair) -> tuple[int, int]:
+    """Return height and width of the grid that all files of a pair lie on."""
     places = (*pair.rgb, *(() if pair.sar is None else (pair.sar,)))
-    shapes = {str(place.path): _read(place).shape for place in places}
-    if len(set(shapes.values())) != 1:
-        raise DataError(f"The bands of one place differ in size: {shapes}; expected one grid.")
-    height, width = next(iter(shapes.values()))
-    return height, width
+    grids: dict[Path, RasterGrid] = {}
+    for place in places:
+        grid = grids.setdefault(place.path, read_grid(place.path))
+        if not 1 <= place.index <= grid.bands:
+            raise DataError(f"{place.path} has {grid.bands} bands; expected at least {place.index}.")
+    first, *others = grids.items()
+    for path, grid in others:
+        if not is_same_grid(first[1], grid):
+            raise DataError(
+                f"{path} does not lie on the grid of {first[0]} ({grid} and {first[1]}); expected one CRS, "
+                "one transform and one size."
+            )
+    return first[1].shape_yx
 
 
-def _cut(places: Sequence[BandPlace], window: ChipWindow) -> NDArray[np.float32] | None:
-    if not places:
-        return None
-    return np.stack([_read(place)[window.slices] for place in places])
-
-
-def _read(place: BandPlace) -> NDArray[np.float32]:
-    picture = read_picture(place.path)
-    pixels = picture.pixels[..., None] if picture.pixels.ndim == 2 else picture.pixels
-    if not 1 <= place.index <= pixels.shape[2]:
-        raise DataError(f"{place.path} has {pixels.shape[2]} bands; expected at least {place.index}.")
-    band = pixels[..., place.index - 1].astype(np.float32)
-    return band if picture.valid is None else np.where(picture.valid, band, np.float32(np.nan))
+def _cut(place: BandPlace, window: ChipWindow) -> NDArray[np.float32]:
+    return read_band(place.path, place.index, window.slices)

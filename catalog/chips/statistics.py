@@ -12,6 +12,8 @@ from catalog.chips.records import ChipMoments, ChipReader, describe_chip, merge_
 from infra.errors import InputError
 
 _FAN_IN = 8
+_MOST_A_TASK = 64
+_TASKS = 64  # a task costs as much as a small chip, and too few tasks leave workers idle
 
 
 def measure_chips(reader: ChipReader, indices: Sequence[int] | None = None) -> ChipMoments:
@@ -32,7 +34,11 @@ def measure_chips(reader: ChipReader, indices: Sequence[int] | None = None) -> C
     if not len(chosen):
         raise InputError(f"{reader.name} has no chip to measure; plan smaller chips, or accept sparser ones.")
     shared = delayed(reader, pure=False, traverse=False)
-    parts: list[Any] = [delayed(_measure_one, pure=False)(shared, index) for index in chosen]
+    share = max(1, min(_MOST_A_TASK, len(chosen) // _TASKS))
+    parts: list[Any] = [
+        delayed(_measure_some, pure=False)(shared, list(chosen[start : start + share]))
+        for start in range(0, len(chosen), share)
+    ]
     while len(parts) > 1:
         parts = [
             delayed(merge_chips, pure=False)(parts[start : start + _FAN_IN])
@@ -42,5 +48,5 @@ def measure_chips(reader: ChipReader, indices: Sequence[int] | None = None) -> C
     return measured
 
 
-def _measure_one(reader: ChipReader, index: int) -> ChipMoments:
-    return describe_chip(reader.read(index))
+def _measure_some(reader: ChipReader, indices: list[int]) -> ChipMoments:
+    return merge_chips([describe_chip(reader.read(index)) for index in indices])

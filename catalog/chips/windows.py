@@ -10,6 +10,7 @@ from infra.errors import InputError
 PUBLISHED_SIZE_PX = 1024
 LEAST_VALID = 0.7
 """Part of a chip's pixels that must hold radar data, as published."""
+_MOST_WINDOWS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,17 @@ def plan_windows(shape_yx: tuple[int, int], size_px: int = PUBLISHED_SIZE_PX) ->
     Where the side is no multiple of the size, the last squares are moved back to end at the border.
 
     Raises:
-        InputError: squares are larger than the image, or of no size.
+        InputError: squares are larger than the image, of no size, or too many.
     """
     if size_px < 1 or size_px > min(shape_yx):
         raise InputError(
             f"Chips of {size_px} px cannot be cut from {shape_yx[0]} × {shape_yx[1]} px; give a size of 1 to "
             f"{min(shape_yx)}."
+        )
+    if -(-shape_yx[0] // size_px) * -(-shape_yx[1] // size_px) > _MOST_WINDOWS:
+        raise InputError(
+            f"{shape_yx[0]} × {shape_yx[1]} px make more than {_MOST_WINDOWS:,} chips of {size_px} px; "
+            "give a larger size."
         )
     rows, cols = (list(_starts(side, size_px)) for side in shape_yx)
     return tuple(ChipWindow(row, col, size_px) for row in rows for col in cols)

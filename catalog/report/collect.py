@@ -144,13 +144,14 @@ def _choose_backdrop(
 ) -> Picture | None:
     """Take the fullest and least cloudy picture, in true colour if there is one: it shows the place."""
     by_id = {plan.id: plan for plan in plans}
+    clearness = {picture.cube: describe_subject(by_id[picture.cube]).clearness for picture in pictures}
 
     def rank(picture: Picture) -> tuple[bool, int, float]:
         plan = by_id[picture.cube]
         share = valid_percent(plan, receipts.get(plan.id)) or 0.0
-        return picture.title.startswith("True colour"), round(share), describe_subject(plan).clearness
+        return picture.title.startswith("True colour"), round(share), clearness[picture.cube] or 0.0
 
-    return max(pictures, key=rank, default=None)
+    return max((each for each in pictures if clearness[each.cube] is not None), key=rank, default=None)
 
 
 def _merge_software(receipts: Iterable[ProductReceipt]) -> tuple[tuple[str, str], ...]:

@@ -38,6 +38,8 @@ class RequestFacts:
     """Name and value of everything else, in the order to show."""
     product: str = "cube"
     """What one product is called, singular."""
+    unit: str = "tile"
+    """What is read to make one, singular."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,8 @@ _STAGES = {
     "check": "Check files, hosts and space",
     "cluster": "Start or join the cluster",
     "write": "Read the inputs, write the products",
+    "look up": "Look the scenes up",
+    "register": "Read, match and write the pairs",
     "publish": "Publish the items",
     "reconcile": "Reconcile store and catalogue",
 }

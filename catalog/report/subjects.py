@@ -11,13 +11,31 @@ from typing import Any
 from catalog.embeddings.plan import EmbeddingPlan, EmbeddingReceipt, list_sections
 from catalog.footprints import find_footprint
 from catalog.grid import list_tiles
-from catalog.items.assets import cube_bands
+from catalog.items.assets import cube_bands, pixel_size_m
+from catalog.items.fields import spell_day
 from catalog.osm.plan import OsmPlan, OsmReceipt
 from catalog.pictures.previews import choose_rgb
 from catalog.products import PlacedPlan, ProductReceipt, collection_of, digest_of
 from catalog.records import CubePlan, CubeReceipt, Grid
 from catalog.registrations.plan import RegistrationPlan, RegistrationReceipt
 from catalog.report.facts import TableFacts
+
+_FIGURES = {
+    "matched": "Tie points found by the matcher",
+    "points": "Tie points sought on an even grid and found",
+    "inliers": "Those of them that agree with the transform",
+    "ratio": "Their share",
+    "spread": "Share of the scene's cells that hold one",
+    "log10_chance": "Probability that so many agree by chance",
+    "rmse_px": "Residual of those that agree, root mean square",
+    "left_out_px": "Residual at tie points left out of the fit",
+    "halves_px": "How far the scene's halves disagree",
+    "shift_px": "Largest correction in the scene",
+    "lean_px": "Mean lean of what stands towards the radar, taken out",
+}
+"""Figure of a registration → what it is, for readers, in the order to list them."""
+_SHARES = frozenset({"ratio", "spread"})
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +59,8 @@ class Subject:
     footprint: Mapping[str, Any]
     """GeoJSON geometry."""
     picture_title: str
-    clearness: float
-    """Orders pictures that show as much of the place: larger is better."""
+    clearness: float | None
+    """Orders pictures that show as much of the place: larger is better; None for one that is no map of it."""
 
 
 def describe_subject(plan: PlacedPlan) -> Subject:
@@ -137,14 +155,14 @@ def _describe_registration(plan: RegistrationPlan) -> Subject:
         title=plan.moving.title.split(" · ")[0],
         day=plan.moving.datetime.date(),
         inputs=tuple((scene.id, None) for scene in scenes),
-        units=1,
+        units=len(scenes),
         collection=collection_of(plan),
         path=plan.path,
         digest=digest_of(plan),
         grid=plan.grid,
         footprint=find_footprint((), plan.grid).geometry,
         picture_title="Checkerboard, before and after",
-        clearness=0.0,
+        clearness=None,
     )
 
 
@@ -183,14 +201,36 @@ def _embedding_table(plan: EmbeddingPlan, receipt: EmbeddingReceipt) -> TableFac
 
 
 def _registration_table(plan: RegistrationPlan, receipt: RegistrationReceipt) -> TableFacts:
-    rows = [(name, f"{value:g}") for name, value in receipt.figures.items() if value is not None]
-    rows += [(f"left out, {kind}, px", f"{value:g}") for kind, value in receipt.left_out_px.items()]
+    """Give what a verdict rests on, in the order of the argument: found, agreeing, how well, how far."""
+    pixel_m = pixel_size_m(plan.grid)
+    known = {name: value for name, value in receipt.figures.items() if value is not None}
+    if receipt.left_out_px:
+        known.pop("left_out_px", None)  # of the kind that was chosen; listed with the others
+    order = [*(name for name in _FIGURES if name in known), *(name for name in known if name not in _FIGURES)]
+    rows = [(_FIGURES.get(name, name), _spell_figure(name, known[name], pixel_m)) for name in order]
+    for kind, value in receipt.left_out_px.items():
+        chosen = ", chosen" if kind == receipt.model else ""
+        told = f"Residual at tie points left out of the fit: {kind}{chosen}"
+        rows.append((told, _spell_figure("left_out_px", value, pixel_m)))
+    scenes = (
+        f"{scene.title.split(' · ')[0]} of {spell_day(scene.datetime.date())}"
+        for scene in (plan.moving, plan.fixed)
+    )
     return TableFacts(
-        title=f"{plan.moving.id} to {plan.fixed.id}",
+        title=" to ".join(scenes) + (": registered" if receipt.registered else ": not registered"),
         caption=receipt.explanation,
         header=("Figure", "Value"),
         rows=tuple(rows),
     )
+
+
+def _spell_figure(name: str, value: float, pixel_m: float) -> str:
+    if name == "log10_chance":
+        power = math.ceil(value)
+        return "at most 10" + str(power).translate(_SUPERSCRIPTS) if power else "up to 1"
+    if name.endswith("_px"):
+        return f"{value:.2f} px, {value * pixel_m:.{0 if pixel_m >= 10 else 2}f} m"
+    return f"{value:.0%}" if name in _SHARES else f"{value:,.5g}"
 
 
 def _cloud_cover(plan: CubePlan) -> float:

@@ -11,7 +11,7 @@ import typer
 from flows.commands.map import Json, Store, call_flow, chosen_store
 
 if TYPE_CHECKING:
-    from flows.params import TrainParams
+    from flows.training_params import TrainParams
 
 Model = Annotated[str, typer.Argument(help="Name of the model, e.g. mapglue-tiny")]
 Steps = Annotated[int | None, typer.Option(help="Updates of the weights in all  [default: the model's own]")]
@@ -34,6 +34,15 @@ Threads = Annotated[int | None, typer.Option(help="Threads of torch on the CPU")
 Processes = Annotated[
     int | None, typer.Option(help="Processes that share a step  [default: the GPUs that can]")
 ]
+Chips = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER", help="What 'terraloom chips' wrote, for mars-tiny-chips and mars-tiny-optical"
+    ),
+]
+Start = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Weights that those go on from  [default: fresh ones]")
+]
 
 
 def train(  # noqa: PLR0913 - the options are the command's contract
@@ -51,6 +60,8 @@ def train(  # noqa: PLR0913 - the options are the command's contract
     workers: Workers = None,
     threads: Threads = None,
     processes: Processes = None,
+    chips: Chips = None,
+    start: Start = None,
     as_json: Json = False,
 ) -> int:
     """Train a model; the same request again goes on where it stopped.
@@ -70,7 +81,8 @@ def train(  # noqa: PLR0913 - the options are the command's contract
 
 
 def _to_params(values: dict[str, Any]) -> TrainParams:
-    from flows.params import TrainParams, parse_as
+    from flows.params import parse_as
+    from flows.training_params import TrainParams
 
     chosen = {name: value for name, value in values.items() if name in TrainParams.model_fields}
     return parse_as(TrainParams, chosen | {"store": chosen_store(chosen["store"])})

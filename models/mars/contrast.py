@@ -23,10 +23,20 @@ class Choice:
     Attributes:
         counted: bool (queries,), those that are asked; their own keys must be on offer.
         offered: bool (keys,), those they choose from.
+        mean_over: scalar, how many rows the sum is divided by; None for those that are counted. In a team of
+            processes it is all processes' rows by the number of processes: then the mean of their losses is
+            the loss of one that asks all rows, however unevenly data are missing.
     """
 
     counted: Tensor
     offered: Tensor
+    mean_over: Tensor | None = None
+
+    @property
+    def divisor(self) -> Tensor:
+        """What the sum is divided by, above 0."""
+        rows = self.counted.sum() if self.mean_over is None else self.mean_over
+        return torch.where(rows > 0, rows, 1)
 
 
 def contrast_rows(
@@ -114,15 +124,16 @@ class _PiecewiseEntropy(torch.autograd.Function):
         for piece in torch.split(queries, rows):
             ends.append(torch.logsumexp(piece @ keys.T / temperature + barred, dim=1))
         totals = torch.cat(ends)
-        ctx.save_for_backward(queries, keys, targets, totals, choice.counted, barred)
+        divisor = choice.divisor.to(totals.dtype)
+        ctx.save_for_backward(queries, keys, targets, totals, choice.counted, barred, divisor)
         ctx.temperature, ctx.rows = temperature, rows
-        return torch.where(choice.counted, totals - own, 0.0).sum() / choice.counted.sum().clamp(min=1)
+        return torch.where(choice.counted, totals - own, 0.0).sum() / divisor
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # noqa: ANN401
-        queries, keys, targets, totals, counted, barred = ctx.saved_tensors
-        share = gradient / (counted.sum().clamp(min=1) * ctx.temperature)
+        queries, keys, targets, totals, counted, barred, divisor = ctx.saved_tensors
+        share = gradient / (divisor * ctx.temperature)
         to_queries, to_keys = torch.empty_like(queries), torch.zeros_like(keys)
         for start in range(0, len(queries), ctx.rows):
             rows = slice(start, start + ctx.rows)

@@ -8,6 +8,7 @@ from models.mars.chips import ChipFile, ReaderChips
 from models.mars.config import MarsConfig
 from models.training.trainable import ArrayFacts, ModelFacts, ModelSignature, ModelStart
 
+_HASH_DIGITS = 12
 _PLACES = (
     "Procedural places drawn by models/mars/places from the training's seed, seen in colour and by radar. "
     "No real image, hence no licence but this project's."
@@ -20,7 +21,7 @@ def describe_mars(
     sources: Sequence[ChipFile | ReaderChips],
     *,
     held_out: int,
-    slow_teacher: bool,
+    teacher: str | None,
     start: str | None,
 ) -> ModelFacts:
     """Describe a learner's model.
@@ -30,21 +31,24 @@ def describe_mars(
         config: the preset.
         sources: of real chips.
         held_out: chips that are evaluated on.
-        slow_teacher: the teacher trails behind the student.
+        teacher: digest of a frozen teacher's weights; None for one that trails behind the student.
         start: digest of the weights that are gone on from; None for fresh ones.
     """
     taught = (
         "The teacher is a slow mean of the network itself, not one that has seen ImageNet."
-        if slow_teacher
-        else "The teacher knows what its own weights know."
+        if teacher is None
+        else f"The teacher knows what its own weights know, of sha256 {teacher}."
     )
     begun = () if start is None else (f"Goes on from weights of sha256 {start}.",)
+    taught_by = () if teacher is None else (f"Features of a teacher with weights of sha256 {teacher}.",)
+    # With a digest: a training that learns from other chips is another one.
+    chips = (f"{one.facts}, digest {one.digest[:_HASH_DIGITS]}" for one in sources)
     return ModelFacts(
         title=f"MaRS ({name})",
         summary="Optical and radar images of one place in, features of every 4 × 4 pixels out, for both "
         "together or either alone: two SwinV2 encoders, attention between the modalities, pretrained by "
         "rebuilding hidden squares, by contrast at three granularities and by a teacher.",
-        data=(_PLACES, *(one.facts for one in sources), *begun),
+        data=(_PLACES, *chips, *taught_by, *begun),
         validation=f"{held_out} drawn places of a seed of their own: recall_at_1 is how often, both ways, an "
         "image's mean feature is most like that of the same place in the other modality; rebuilt is the mean "
         "absolute error of hidden pixels, in standard deviations. Score is recall_at_1 less rebuilt.",

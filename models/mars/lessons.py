@@ -40,7 +40,9 @@ class ChipSource(Protocol):
     def modalities(self) -> tuple[str, ...]:
         """``rgb``, ``sar`` or both."""
 
-    def read(self, rows: Sequence[int]) -> tuple[Tensor | None, Tensor | None, Tensor]:
+    def read(
+        self, rows: Sequence[int], sides: tuple[Side, ...]
+    ) -> tuple[Tensor | None, Tensor | None, Tensor]:
         """Return standardised rgb and sar, float32, and where they are valid, as ``ChipFile.read`` does."""
 
 
@@ -60,6 +62,8 @@ class LessonConfig:
         alone: how many chips of a batch are shown once more, by one side alone.
         real: how many chips of a batch are real, where sources of them are given.
         optical: leave the radar side out altogether.
+        jitter: how far brightness and contrast of a chip are changed, standard deviations; 0 also leaves
+            the radar's speckle as it is.
     """
 
     chips: int = 24
@@ -71,6 +75,7 @@ class LessonConfig:
     alone: int = 4
     real: int = 4
     optical: bool = False
+    jitter: float = 0.0
 
     def __post_init__(self) -> None:
         """Check what would come out as broken batches.
@@ -93,6 +98,8 @@ class LessonConfig:
                 f"Chips of {self.size_px} px from places of {self.scene_px} px; expected 32 or more, and no "
                 "more than the place has."
             )
+        if not self.jitter >= 0:
+            raise InputError(f"Chips are to be changed by {self.jitter} deviations; expected 0 or more.")
         if not 0 < self.zoom[0] <= self.zoom[1]:
             raise InputError(f"A zoom of {self.zoom[0]} to {self.zoom[1]}; expected rising numbers above 0.")
 
@@ -152,6 +159,9 @@ def draw_chips(
     drawn = _drawn(config, seed, step // config.reuse, stream)[: config.chips - len(real)]
     pieces = [_cut_one(config, torch.cat(layers), generator) for layers in (*real, *drawn)]
     rgb, sar, valid = torch.split(torch.stack(pieces), [3, 1, 1], dim=1)
+    if config.jitter:
+        rgb = _jitter(rgb, config.jitter, generator)
+        sar = _jitter(_smooth(sar, generator), config.jitter, generator)
     inside = valid > 1 - 1e-3
     hiding = torch.Generator().manual_seed(int(generator.integers(1 << 62)))
     mask = draw_masks(mars, config.chips, (config.size_px, config.size_px), hiding)
@@ -181,7 +191,8 @@ def _read_real(
     for place in chosen:
         row = int(np.searchsorted(ends, place, "right"))
         source = sources[row]
-        rgb, sar, valid = source.read([int(place) - int(ends[row]) + source.count])
+        wanted: tuple[Side, ...] = ("rgb",) if config.optical else ("rgb", "sar")
+        rgb, sar, valid = source.read([int(place) - int(ends[row]) + source.count], wanted)
         if rgb is None or (sar is None and not config.optical):
             raise InputError(
                 f"Chips of {source.name} show {' and '.join(source.modalities)} only; leave that source out."
@@ -214,3 +225,27 @@ def _cut_one(config: LessonConfig, image: Tensor, generator: np.random.Generator
         piece = F.interpolate(piece[None], shape, mode="bilinear", antialias=True)[0]
     piece = torch.rot90(piece, int(generator.integers(4)), (1, 2))
     return piece.flip(2) if generator.uniform() < 0.5 else piece
+
+
+def _jitter(images: Tensor, spread: float, generator: np.random.Generator) -> Tensor:
+    """Change brightness and contrast of every image, and a little of each channel on its own.
+
+    The same ground is darker or flatter in another scene, and standardised by that scene's numbers.
+    """
+    shape = (len(images), 1, 1, 1)
+    own = (len(images), images.shape[1], 1, 1)
+
+    def draw(size: tuple[int, ...], scale: float) -> Tensor:
+        return torch.from_numpy(generator.normal(0, scale * spread, size).astype(np.float32))
+
+    gain = torch.exp(draw(shape, 0.5) + draw(own, 0.2))
+    return images * gain + draw(shape, 1.0) + draw(own, 0.3)
+
+
+def _smooth(radar: Tensor, generator: np.random.Generator) -> Tensor:
+    """Smooth half the radar images by 3 × 3 pixels, part of the way: others have more looks."""
+    part = generator.uniform(0, 1, (len(radar), 1, 1, 1)) * (
+        generator.uniform(size=(len(radar), 1, 1, 1)) < 0.5
+    )
+    wide = F.avg_pool2d(F.pad(radar, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
+    return torch.lerp(radar, wide, torch.from_numpy(part.astype(np.float32)))

@@ -128,13 +128,15 @@ def _one_way(queries: _Side, keys: _Side, config: ContrastConfig) -> tuple[Tenso
     patch = torch.arange(len(queries.patches), device=device) + queries.first * tokens
     table = config.table
     patches_shown, images_shown = keys.shown.flatten(), keys.shown.any(dim=1)
+    processes = len(keys.all_images) / len(keys.images)
+    all_patches, all_images = (shown.sum().double() / processes for shown in (patches_shown, images_shown))
     return (
         contrast_rows(
             queries.patches,
             keys.all_patches,
             patch,
             temperature=config.patch_temperature,
-            choice=Choice(patches_shown[patch], patches_shown),
+            choice=Choice(patches_shown[patch], patches_shown, all_patches),
             table=table,
         ),
         contrast_rows(
@@ -142,7 +144,7 @@ def _one_way(queries: _Side, keys: _Side, config: ContrastConfig) -> tuple[Tenso
             keys.all_images,
             image,
             temperature=config.image_temperature,
-            choice=Choice(images_shown[image], images_shown),
+            choice=Choice(images_shown[image], images_shown, all_images),
             table=table,
         ),
         contrast_rows(
@@ -150,7 +152,7 @@ def _one_way(queries: _Side, keys: _Side, config: ContrastConfig) -> tuple[Tenso
             keys.all_images.to(queries.patches.dtype),
             image.repeat_interleave(tokens),
             temperature=config.hierarchical_temperature,
-            choice=Choice(patches_shown[patch], images_shown),
+            choice=Choice(patches_shown[patch], images_shown, all_patches),
             table=table,
         ),
     )

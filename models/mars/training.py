@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,8 +15,8 @@ from torch.nn import functional as F
 
 from infra.digests import sha256_of_file
 from infra.errors import ConfigError, NotFoundError
-from models.mars.checkpoint import encode_mars, find_weights, load_encoder, load_mars
-from models.mars.chips import ChipFile, ReaderChips, find_chips
+from models.mars.checkpoint import find_weights, load_encoder, load_mars
+from models.mars.chips import ChipFile, OpenSource, ReaderChips, find_chips, refuse_source
 from models.mars.config import COARSEST_PX, MarsConfig
 from models.mars.facts import describe_mars
 from models.mars.lessons import Chips, LessonConfig, draw_chips
@@ -30,19 +31,16 @@ from models.mars.places import NAME as PROCEDURAL
 from models.mars.places import place_statistics
 from models.mars.presets import find_preset
 from models.mars.statistics import (
-    METADATA_KEY,
     STATISTICS_BUFFER,
     Statistics,
-    load_statistics,
     pack_statistics,
-    write_statistics,
 )
 from models.mars.teacher import MOMENTUM, Teacher
+from models.scores.retrieval import rank_partners, recall_at
 from models.training.config import TrainingConfig
+from models.training.registry import CHIPS_VARIABLE, START_VARIABLE
 from models.training.trainable import ModelFacts
 
-CHIPS_VARIABLE = "TERRALOOM_CHIPS"
-"""Environment: folder with files of real chips that ``mars-tiny-chips`` learns from besides drawn places."""
 _VALIDATION_SEED = 0
 _VALIDATION_BATCHES = 8
 _WHOLE_PARTS = ("rebuilt", "taught", "filled", "guessed")
@@ -116,9 +114,8 @@ class MarsLearner:
 
     @property
     def name(self) -> str:
-        """The preset's name, and what else is learned from: other chips make another training."""
-        digests = "".join(f"-{one.digest[:8]}" for one in self.sources)
-        return f"{self.config.name}{self.label}{digests}"
+        """The name it is trained by; what tells its chips and weights from others stands in ``facts``."""
+        return f"{self.config.name}{self.label}"
 
     @property
     def defaults(self) -> TrainingConfig:
@@ -130,13 +127,15 @@ class MarsLearner:
     @property
     def facts(self) -> ModelFacts:
         """What the card says."""
-        start = None if self.start is None else sha256_of_file(self.start)
+        start, teacher = (
+            None if path is None else sha256_of_file(path) for path in (self.start, self.teacher_weights)
+        )
         return describe_mars(
             self.name,
             self.config,
             self.sources,
             held_out=_VALIDATION_BATCHES * self.lessons.chips,
-            slow_teacher=self.teacher_weights is None,
+            teacher=teacher,
             start=start,
         )
 
@@ -189,9 +188,8 @@ class MarsLearner:
     def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
         """Rebuild and retrieve held-out places."""
         assert isinstance(module, MarsPretraining)
-        module.eval()
         errors, means = [], []
-        with torch.no_grad():
+        with _at_rest(module), torch.no_grad():
             for batch in _held_out(self.lessons, self.config):
                 seen = _to(batch, device)
                 answer = module.mars(seen.rgb, seen.sar, seen.mask)
@@ -202,7 +200,7 @@ class MarsLearner:
         if self.lessons.optical:
             return {"score": -rebuilt, "rebuilt": rebuilt}
         rgb, sar = (torch.cat(side) for side in zip(*means, strict=True))
-        recall = (recall_at_1(rgb, sar) + recall_at_1(sar, rgb)) / 2
+        recall = (_recall_at_1(rgb, sar) + _recall_at_1(sar, rgb)) / 2
         return {"score": recall - rebuilt, "recall_at_1": recall, "rebuilt": rebuilt}
 
 
@@ -261,49 +259,28 @@ def image_features(mars: Mars, batch: Chips) -> tuple[Tensor, Tensor]:
     return rgb, sar
 
 
-def recall_at_1(queries: Tensor, keys: Tensor) -> float:
-    """Return how often the nearest of all keys is the query's own, 0 to 1.
-
-    Args:
-        queries: (n, width) unit vectors.
-        keys: likewise; row i belongs to query i.
-    """
-    own = torch.arange(len(queries), device=queries.device)
-    return float(((queries @ keys.T).argmax(dim=1) == own).float().mean())
-
-
-def ship_weights(config: MarsConfig, trained: Path) -> bytes:
-    """Spell what is kept of a training: the network in float16, and the statistics it learned with.
-
-    Args:
-        config: the preset that was trained.
-        trained: the weights file that the training left; the teacher in it is left out.
-
-    Raises:
-        NotFoundError: there is no such file.
-        DataError: it holds another network, or weights beyond half precision.
-    """
-    mars = load_mars(config, trained)
-    return encode_mars(mars, {METADATA_KEY: write_statistics(load_statistics(trained))})
-
-
 def mars_tiny() -> MarsLearner:
     """Return the learner of the tiny preset, which sees drawn places only."""
     return MarsLearner(find_preset("mars-tiny"), weights=_TINY_WEIGHTS)
 
 
-def mars_tiny_chips() -> MarsLearner:
+def mars_tiny_chips(open_source: OpenSource = refuse_source) -> MarsLearner:
     """Return the learner of the tiny preset that sees real chips besides.
 
+    Args:
+        open_source: opens source files, see ``find_chips``.
+
     Raises:
-        ConfigError: the environment names no folder of chips.
+        ConfigError: the environment names no folder of chips, or nothing opens its source files.
         NotFoundError: it holds none with both sides.
         DataError: one of them cannot be used.
     """
     folder = os.environ.get(CHIPS_VARIABLE)
     if not folder:
-        raise ConfigError(f"{CHIPS_VARIABLE} is not set; let it name a folder of chips to learn from")
-    sources = tuple(one for one in find_chips(Path(folder)) if len(one.modalities) == 2)
+        raise ConfigError(
+            f"no chips are named to learn from; give --chips FOLDER, or let {CHIPS_VARIABLE} name one"
+        )
+    sources = tuple(one for one in find_chips(Path(folder), open_source) if len(one.modalities) == 2)
     if not sources:
         raise NotFoundError(f"{folder} holds no chips with both rgb and sar; write some first")
     return MarsLearner(
@@ -311,23 +288,51 @@ def mars_tiny_chips() -> MarsLearner:
         LessonConfig(real=16),
         sources=sources,
         weights=_TINY_WEIGHTS,
+        start=_find_start(),
         label="-chips",
     )
 
 
-def mars_tiny_optical() -> MarsLearner:
-    """Return the optical stage: the shipped tiny preset goes on with colour images alone.
+def mars_tiny_optical(open_source: OpenSource = refuse_source) -> MarsLearner:
+    """Return the optical stage: the shipped tiny preset, or weights that are named, go on in colour alone.
+
+    Args:
+        open_source: opens source files, see ``find_chips``.
 
     Raises:
-        InputError: no weights are shipped.
+        InputError: no weights are shipped nor named.
+        ConfigError: nothing opens the source files of the folder that the environment names.
+        NotFoundError: it holds no chips.
+        DataError: one of them cannot be used.
     """
     folder = os.environ.get(CHIPS_VARIABLE)
-    sources = tuple(one for one in find_chips(Path(folder)) if "rgb" in one.modalities) if folder else ()
+    found = find_chips(Path(folder), open_source) if folder else ()
+    sources = tuple(one for one in found if "rgb" in one.modalities)
     lessons = LessonConfig(optical=True, alone=0, real=8)
     config = find_preset("mars-tiny")
-    return MarsLearner(
-        config, lessons, sources, weights=_TINY_WEIGHTS, start=find_weights(config.name), label="-optical"
-    )
+    start = _find_start() or find_weights(config.name)
+    return MarsLearner(config, lessons, sources, weights=_TINY_WEIGHTS, start=start, label="-optical")
+
+
+def _find_start() -> Path | None:
+    named = os.environ.get(START_VARIABLE)
+    return Path(named) if named else None
+
+
+@contextmanager
+def _at_rest(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode for a block; afterwards it is as it was."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
+
+
+def _recall_at_1(queries: Tensor, keys: Tensor) -> float:
+    ranks = rank_partners(*(side.double().cpu().numpy() for side in (queries, keys)))
+    return recall_at(ranks, (1,))[1]
 
 
 @lru_cache(maxsize=1)

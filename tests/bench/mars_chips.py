@@ -1,8 +1,8 @@
 """Write the real chips that MaRS may learn from, out of the folder that TERRALOOM_REAL_DATA names.
 
-Usage: ``python tests/bench/mars_chips.py FOLDER``; then ``TERRALOOM_CHIPS=FOLDER`` and train
-``mars-tiny-chips``. Only sources whose licence allows training on them are written, and none that the
-probes are measured on (terramesh). Sample worlds of seeds that nothing else draws stand beside them.
+Usage: ``python tests/bench/mars_chips.py FOLDER``; then ``terraloom train mars-tiny-chips --chips FOLDER``.
+Only sources whose licence allows training on them are written, and none that the probes are measured on
+(terramesh). Sample worlds of seeds that nothing else draws stand beside them.
 """
 
 from __future__ import annotations

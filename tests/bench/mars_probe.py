@@ -1,9 +1,10 @@
-"""How much a linear reader gets out of MaRS on real places: ``python tests/bench/mars_probe.py [WEIGHTS]``.
+"""How much a linear reader gets out of MaRS: ``python tests/bench/mars_probe.py [WEIGHTS]``.
 
 Land cover and SAR–optical retrieval on the three terramesh places of TERRALOOM_REAL_DATA, which nothing
-here was trained on. Each place is tested with a probe fitted on the other two, three ways. Beside the
-preset's shipped weights (or those given) stand the same network with fresh weights of several seeds, and
-handcrafted features: principal components of bands and of their gradients.
+here was trained on. Each place is tested with a probe fitted on the other two, three ways. Retrieval also
+on chips of sample worlds that no lesson holds. Beside the preset's shipped weights (or those given) stand
+the same network with fresh weights of several seeds, and handcrafted features: principal components of
+bands and of their gradients.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from rasterio.io import DatasetReader
 from torch import Tensor
 from torch.nn import functional as F
 
+from catalog.chips.sample_worlds import SampleWorlds
 from models.mars.checkpoint import find_weights, load_mars
 from models.mars.config import MarsConfig
 from models.mars.dense import MarsDenseEncoder
@@ -43,6 +46,7 @@ _CHIP_PX = 32
 _STRENGTH = 1e-2
 _SEEDS = (0, 1, 2, 3, 4)
 _SIGMAS = (1.0, 2.0, 4.0)
+_LEARNED_WORLDS, _WORLDS, _WORLD_CHIP_PX = 48, 8, 128
 Features = Callable[["Place"], NDArray[np.float64]]
 """Of a place: float64 (cells, width), cells of 4 × 4 pixels row by row."""
 Vectors = Callable[[Tensor, Tensor], tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -67,7 +71,7 @@ class Place:
 
 
 def main(weights: Path, seeds: Sequence[int] = _SEEDS) -> None:
-    """Write the table."""
+    """Write the table: accuracy and mean IoU of each place and their means, then recall@1."""
     config = find_preset("mars-tiny")
     places = [_read_place(name, tile) for name, tile in _PLACES.items()]
     trained = load_mars(config, weights).eval()
@@ -119,7 +123,7 @@ def _vote(cover: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _measure(
     places: Sequence[Place], features: Features, vectors: Vectors
 ) -> tuple[list[float], list[float]]:
-    return _probe(places, features), _retrieve(_standardise(places, places), vectors)
+    return _probe(places, features), [*_retrieve(places, vectors), *_retrieve_worlds(vectors)]
 
 
 def _probe(places: Sequence[Place], describe: Features) -> list[float]:
@@ -148,8 +152,32 @@ def _mean_iou(iou: NDArray[np.float64], truth: NDArray[np.uint8]) -> float:
 
 def _retrieve(places: Sequence[Place], vectors: Vectors) -> list[float]:
     """Return recall@1 among all places' chips, radar to optical and back."""
-    rgb, sar = (torch.cat([_cut(getattr(place, side)) for place in places]) for side in ("rgb", "sar"))
-    left, right = vectors(rgb, sar)
+    seen = _standardise(places, places)
+    rgb, sar = (torch.cat([_cut(getattr(place, side)) for place in seen]) for side in ("rgb", "sar"))
+    return _recall(vectors(rgb, sar))
+
+
+def _retrieve_worlds(vectors: Vectors) -> list[float]:
+    """Return recall@1 among chips of sample worlds beyond those that are learned from."""
+    return _recall(vectors(*_draw_worlds()))
+
+
+@lru_cache(maxsize=1)
+def _draw_worlds() -> tuple[Tensor, Tensor]:
+    worlds = SampleWorlds(_LEARNED_WORLDS + _WORLDS, size_px=_WORLD_CHIP_PX)
+    first = len(worlds) * _LEARNED_WORLDS // (_LEARNED_WORLDS + _WORLDS)
+    chips = [worlds.read(row) for row in range(first, len(worlds))]
+    rgb, sar = (
+        torch.from_numpy(np.stack([getattr(chip, side) for chip in chips])) for side in ("rgb", "sar")
+    )
+    seen = measure_statistics(rgb, sar, sar_unit="dB").standardise(rgb, sar)
+    assert seen[0] is not None
+    assert seen[1] is not None
+    return seen[0], seen[1]
+
+
+def _recall(sides: tuple[NDArray[np.float64], NDArray[np.float64]]) -> list[float]:
+    left, right = sides
     return [recall_at(rank_partners(right, left))[1], recall_at(rank_partners(left, right))[1]]
 
 

@@ -41,7 +41,12 @@ def _seeded_moments() -> Iterator[object]:
 
 @pytest.mark.parametrize(("victim", "moment"), list(_seeded_moments()))
 def test_a_kill_and_a_plain_rerun_leave_what_an_undisturbed_run_does(
-    undisturbed: Run, terraloom: CommandLine, store: Path, victim: str, moment: float
+    undisturbed: Run,
+    terraloom: CommandLine,
+    quick_terraloom: CommandLine,
+    store: Path,
+    victim: str,
+    moment: float,
 ) -> None:
     words = (*undisturbed.world.mapping(store), "--json")
     started = time.monotonic()
@@ -61,7 +66,7 @@ def test_a_kill_and_a_plain_rerun_leave_what_an_undisturbed_run_does(
     assert process.returncode == 0 or victim == "flow", err
     left = wait_until_gone(family, _ORPHANS_END_WITHIN_S)
     assert not left, f"left behind: {left}"
-    told = terraloom.run(*words).told
+    told = quick_terraloom.run(*words).told
     assert told["written"] + told["reused"] == told["catalogued"] == told["planned"]
     _assert_undisturbed(store, undisturbed)
 
@@ -76,7 +81,7 @@ def test_two_copies_of_a_run_at_once_are_as_one(undisturbed, quick_terraloom, st
 
 
 def test_gc_sweeps_what_a_killed_run_left_and_a_rerun_completes(
-    undisturbed, bare_terraloom, terraloom, store
+    undisturbed, bare_terraloom, quick_bare, quick_terraloom, store
 ):
     words = (*undisturbed.world.mapping(store), "--json")
     process = bare_terraloom.start(*words)  # its Prefect server is its own, too
@@ -90,15 +95,15 @@ def test_gc_sweeps_what_a_killed_run_left_and_a_rerun_completes(
     unfinished = _unfinished(store)
     assert unfinished
     before = store_tree(store)
-    looked = bare_terraloom.run("gc", "--store", store, "--dry-run")
+    looked = quick_bare.run("gc", "--store", store, "--dry-run")
     assert f"would remove {len(unfinished)} products" in looked.out
     assert store_tree(store) == before
-    swept = bare_terraloom.run("gc", "--store", store)
+    swept = quick_bare.run("gc", "--store", store)
     assert f"removed {len(unfinished)} products" in swept.out, swept
     assert not _unfinished(store)
     assert not list(store.glob("runs/*/lease.json"))
     assert not list(store.rglob("*.part"))
-    assert terraloom.run(*words).code == 0
+    assert quick_terraloom.run(*words).code == 0
     _assert_undisturbed(store, undisturbed)
 
 

@@ -14,15 +14,13 @@ from PIL import Image
 
 from tests.support.processes import CommandLine
 from tests.support.schemas import validate_collection, validate_item
-from tests.support.snapshots import read_items, store_tree
+from tests.support.snapshots import copy_store, read_items, store_tree
 
 
 @pytest.fixture(scope="module")
 def mapped(undisturbed, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of the sample world's cubes that may be written to."""
-    store = tmp_path_factory.mktemp("encode") / "store"
-    shutil.copytree(undisturbed.store, store)
-    return store
+    return copy_store(undisturbed.store, tmp_path_factory.mktemp("encode") / "store")
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +67,27 @@ def test_alike_places_are_told_and_drawn(encoded, bare_terraloom, mapped, tmp_pa
     assert cosines == sorted(cosines, reverse=True)
     assert len({place["item"] for place in told["places"]} | {name}) > 1, "all scenes are searched"
     assert np.ptp(np.asarray(Image.open(picture))) > 100
+    assert told["holds_point"]
+    assert "warning" not in ended.err
     alone = bare_terraloom.run(*words, "--only-item")
     assert alone.code == 0, alone.err
     assert "places most alike to" in alone.out
+
+
+def test_a_picture_that_cannot_be_drawn_ends_the_command_before_it_tells(
+    encoded, bare_terraloom, mapped, tmp_path
+):
+    name = encoded["item_ids"][0]
+    west, south, east, north = read_items(mapped)[name]["bbox"]
+    scene = _scene_of(mapped, name)
+    shutil.copytree(mapped, tmp_path / "store")
+    (tmp_path / "store" / "scenes" / scene / "preview.tif").write_bytes(b"no picture")
+    words = ("similar", "--store", tmp_path / "store", "--item", name, "--only-item", "--json")
+    words += ("--point", f"{(west + east) / 2},{(south + north) / 2}", "--picture", tmp_path / "alike.png")
+    ended = bare_terraloom.run(*words)
+    assert (ended.code, ended.out) == (2, "")
+    assert "cannot be read as a picture" in ended.err
+    assert not (tmp_path / "alike.png").exists()
 
 
 def test_the_catalogue_serves_the_collection(encoded, bare_terraloom, mapped):
@@ -96,6 +112,7 @@ def test_the_catalogue_serves_the_collection(encoded, bare_terraloom, mapped):
         (("encode", "--item", "x", "--model", "filterz"), "did you mean filters"),
         (("encode", "--item", "nowhere-1", "--model", "filters"), "nowhere-1"),
         (("encode", "--collection", "nothing", "--model", "filters"), "no scene of collection 'nothing'"),
+        (("encode", "--collection", "optical", "--model", "filters"), "no scene of collection 'optical'"),
         (("encode", "--item", "x", "--model", "filters", "--device", "tpu"), "auto, cpu, cuda"),
         (("encode", "--item", "x", "--weights", "/nowhere.safetensors"), "no weights file"),
         (("similar", "--item", "zzz", "--point", "1,2"), "'zzz'"),

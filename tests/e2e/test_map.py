@@ -93,9 +93,9 @@ def test_asset_hrefs_open_as_they_are(items):
             assert _bands(tree["0"].to_dataset()) == _bands(cube)
 
 
-def test_rasterio_xarray_and_rioxarray_agree(undisturbed, bare_terraloom, items, tmp_path):
+def test_rasterio_xarray_and_rioxarray_agree(undisturbed, quick_bare, items, tmp_path):
     item = next(item for item in items if "optical" in item.id)
-    ended = bare_terraloom.run("export", item.id, "--store", undisturbed.store, "--cog", tmp_path / "cogs")
+    ended = quick_bare.run("export", item.id, "--store", undisturbed.store, "--cog", tmp_path / "cogs")
     assert ended.code == 0, ended.err
     written = [Path(line) for line in ended.out.splitlines()]
     cube = xr.open_zarr(undisturbed.store / f"scenes/{item.id}/cube.zarr/0", mask_and_scale=False)
@@ -157,17 +157,17 @@ def test_the_second_run_reads_nothing_and_changes_nothing(undisturbed, quick_ter
     assert store_tree(undisturbed.store) == tree
 
 
-def test_looking_writes_nothing(undisturbed, bare_terraloom, store):
-    dry = bare_terraloom.run(*undisturbed.world.mapping(store), "--dry-run", "--json").told
+def test_looking_writes_nothing(undisturbed, quick_bare, store):
+    dry = quick_bare.run(*undisturbed.world.mapping(store), "--dry-run", "--json").told
     assert (dry["planned"], dry["written"], dry["reused"]) == (6, 0, 0)
     assert sorted(row["cube"] for row in dry["plan"]) == undisturbed.summary["item_ids"]
     assert not store.exists()
-    plan = bare_terraloom.run("plan", *undisturbed.world.words(undisturbed.store), "--json").told
+    plan = quick_bare.run("plan", *undisturbed.world.words(undisturbed.store), "--json").told
     assert (plan["planned"], plan["reused"]) == (6, 6)
 
 
-def test_items_are_printed_and_searched(undisturbed, bare_terraloom):
-    ended = bare_terraloom.run(
+def test_items_are_printed_and_searched(undisturbed, quick_bare):
+    ended = quick_bare.run(
         "items", "--store", undisturbed.store, "--collection", "scenes", "--search", "radar"
     )
     found = [json.loads(line) for line in ended.out.splitlines()]
@@ -176,9 +176,9 @@ def test_items_are_printed_and_searched(undisturbed, bare_terraloom):
     ]
 
 
-def test_gc_leaves_what_stands(undisturbed, bare_terraloom):
+def test_gc_leaves_what_stands(undisturbed, quick_bare):
     tree = store_tree(undisturbed.store)
-    ended = bare_terraloom.run("gc", "--store", undisturbed.store)
+    ended = quick_bare.run("gc", "--store", undisturbed.store)
     assert ended.code == 0
     assert "removed 0 products" in ended.out
     assert store_tree(undisturbed.store) == tree
@@ -193,12 +193,12 @@ def test_doctor_finds_a_store_that_works(terraloom, store):
     assert {finding["state"] for finding in findings} <= {"ok", "note"}
 
 
-def test_plain_geotiffs_become_a_source(undisturbed, bare_terraloom, quick_terraloom, tmp_path, store):
+def test_plain_geotiffs_become_a_source(undisturbed, quick_bare, quick_terraloom, tmp_path, store):
     photos = tmp_path / "photos"
     photos.mkdir()
     red = next(undisturbed.world.folder.glob("sample-optical/*/red.tif"))
     shutil.copy(red, photos / "field_20250618.tif")
-    ended = bare_terraloom.run("stac", photos, "--collection", "photos", "--out", tmp_path / "stac")
+    ended = quick_bare.run("stac", photos, "--collection", "photos", "--out", tmp_path / "stac")
     assert ended.code == 0, ended.err
     request = undisturbed.world.at(tmp_path / "stac").only("photos")
     told = quick_terraloom.run(*request.mapping(store, "--datetime", "2000-01-01/2100-01-01"), "--json").told
@@ -215,10 +215,10 @@ def test_dask_report_is_kept_and_needs_no_network(undisturbed):
 
 
 @pytest.mark.parametrize("form", ["folder", "file url"])
-def test_other_spellings_of_the_source_are_the_same_request(undisturbed, bare_terraloom, store, form):
+def test_other_spellings_of_the_source_are_the_same_request(undisturbed, quick_bare, store, form):
     folder = undisturbed.world.folder
     request = undisturbed.world.at(folder if form == "folder" else folder.as_uri())
-    plan = bare_terraloom.run("plan", *request.words(store), "--json").told
+    plan = quick_bare.run("plan", *request.words(store), "--json").told
     assert sorted(row["cube"] for row in plan["plan"]) == undisturbed.summary["item_ids"]
 
 

@@ -109,18 +109,22 @@ def test_the_report_shows_the_map(published):
     assert "data:image/" in page
 
 
-def test_map_takes_the_extract_along(quick_terraloom, world, extract, store):
+def test_map_takes_the_extract_along_and_encodes_what_it_ingests(quick_terraloom, world, extract, store):
     request = world.only("sample-optical").words(store, "--osm", extract, "--json")
-    told = quick_terraloom.run("map", *request).told
+    steps = ("--steps", "ingest,register,encode", "--encoder", "filters")
+    told = quick_terraloom.run("map", *request, *steps).told
     items = read_items(store)
     by_collection = {
-        name: [i for i, item in items.items() if item["collection"] == name] for name in ("osm", "scenes")
+        name: [i for i, item in items.items() if item["collection"] == name]
+        for name in ("osm", "scenes", "embeddings")
     }
     assert len(by_collection["osm"]) == 1
-    assert by_collection["scenes"]
+    encoded = [items[name]["properties"]["embedding:scenes"] for name in by_collection["embeddings"]]
+    assert sorted(encoded) == [[name] for name in sorted(by_collection["scenes"])]
+    assert len(encoded) == 4
     assert told["item_ids"] == sorted(items)
     assert told["planned"] == told["catalogued"] == len(items)
-    assert [part["product"] for part in told["parts"]] == ["area", "cube"]
+    assert [part["product"] for part in told["parts"]] == ["area", "cube", "embedding"]
     assert told["features"]["kept"] > 100
     assert told["bytes_written"] == sum(part["bytes_written"] for part in told["parts"])
     assert told["unpaired"] == "nothing to register: none of the cubes is radar"
@@ -193,7 +197,11 @@ def test_an_extract_cut_in_half(warm_terraloom, extract, store, tmp_path):
 
 def test_overpass_that_cannot_be_reached(warm_terraloom, store, tmp_path):
     url = f"http://127.0.0.1:{free_port()}/api"
-    command = warm_terraloom.using(TERRALOOM_OSM__OVERPASS_URLS=url, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    command = warm_terraloom.using(
+        TERRALOOM_OSM__OVERPASS_URLS=url,
+        TERRALOOM_OSM__OVERPASS_PAUSE_S="0.05",
+        XDG_CACHE_HOME=str(tmp_path / "cache"),
+    )
     ended = command.run("osm", "--source", "overpass", "--bbox", "9.5,47.1,9.51,47.11", "--store", store)
     assert ended.code in {1, 2}
     assert len(ended.lines) == 1
@@ -201,8 +209,8 @@ def test_overpass_that_cannot_be_reached(warm_terraloom, store, tmp_path):
     assert not [path for path in store.rglob("*") if path.is_file()]
 
 
-def test_a_step_without_its_source(world, bare_terraloom, store):
-    ended = bare_terraloom.run("map", *world.words(store, "--steps", "osm,ingest"))
+def test_a_step_without_its_source(world, quick_bare, store):
+    ended = quick_bare.run("map", *world.words(store, "--steps", "osm,ingest"))
     _assert_refused(ended, store, "--osm")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from affine import Affine
 
 from tests.support.processes import CommandLine, Ended
 from tests.support.schemas import validate_collection, validate_item
-from tests.support.snapshots import comparable_items, read_items, store_tree
+from tests.support.snapshots import comparable_items, copy_store, read_items, store_tree
 from tests.support.worlds import World
 
 WORDS = ("--matcher", "template", "--json")
@@ -26,9 +25,7 @@ WORDS = ("--matcher", "template", "--json")
 @pytest.fixture(scope="module")
 def mapped(undisturbed, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of the sample world's cubes that may be written to."""
-    store = tmp_path_factory.mktemp("register") / "store"
-    shutil.copytree(undisturbed.store, store)
-    return store
+    return copy_store(undisturbed.store, tmp_path_factory.mktemp("register") / "store")
 
 
 def _find(store: Path, words: str) -> str:
@@ -102,6 +99,8 @@ def test_the_report_shows_the_verdict(registered):
     page = Path(registered["report"]).read_text()
     assert "1 of 1 registration catalogued" in page
     assert "tie points agree within" in page
+    assert "<dd>2 <small>scenes</small></dd>" in page
+    assert "<small>nothing</small>" not in page, "what the run wrote is counted"
     assert "data:image/" in page
 
 
@@ -151,6 +150,6 @@ def test_a_scene_and_itself(warm_terraloom, mapped):
     )
 
 
-def test_steps_that_lack_something(bare_terraloom, world, store):
-    _assert_refused(bare_terraloom.run("map", *world.words(store, "--steps", "register")), "ingest,register")
-    _assert_refused(bare_terraloom.run("map", *world.words(store, "--register-to-map")), "--osm")
+def test_steps_that_lack_something(quick_bare, world, store):
+    _assert_refused(quick_bare.run("map", *world.words(store, "--steps", "register")), "ingest,register")
+    _assert_refused(quick_bare.run("map", *world.words(store, "--register-to-map")), "--osm")

@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import CommandLine, Ended, free_port
+from tests.support.processes import Ended, free_port
 from tests.support.snapshots import read_items
 from tests.support.worlds import (
     World,
@@ -57,8 +58,8 @@ def _assert_untouched(store: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if value[0].startswith("--") else "-",
 )
-def test_a_malformed_request(world, bare_terraloom, store, words, named):
-    _assert_refused(bare_terraloom.run(*world.mapping(store, *words)), *named)
+def test_a_malformed_request(world, quick_bare, store, words, named):
+    _assert_refused(quick_bare.run(*world.mapping(store, *words)), *named)
     _assert_untouched(store)
 
 
@@ -136,10 +137,11 @@ def test_a_store_that_is_a_file(world, quick_terraloom, store):
     assert store.read_text() == "mine"
 
 
+# One is started afresh, in case settings are read while modules are imported.
 @pytest.mark.parametrize("command", ["map", "items", "gc", "serve", "doctor"])
-def test_a_typo_in_a_variable(world, bare_terraloom, store, command):
+def test_a_typo_in_a_variable(world, bare_terraloom, quick_bare, store, command):
     words = world.words(store) if command == "map" else ("--store", store)
-    mistyped = bare_terraloom.using(TERRALOOM_DASK__WORKRES="2")
+    mistyped = (bare_terraloom if command == "map" else quick_bare).using(TERRALOOM_DASK__WORKRES="2")
     ended = mistyped.run(command, *words)
     if command == "doctor":
         assert ended.code == 1
@@ -149,13 +151,13 @@ def test_a_typo_in_a_variable(world, bare_terraloom, store, command):
     _assert_untouched(store)
 
 
-def test_a_typo_in_the_settings_file(world, bare_terraloom, tmp_path, store):
+def test_a_typo_in_the_settings_file(world, quick_bare, tmp_path, store):
     (tmp_path / "terraloom.toml").write_text("[dask]\nworkres = 2\n")
-    there = CommandLine(folder=tmp_path, environment=bare_terraloom.environment)
+    there = replace(quick_bare, folder=tmp_path)
     _assert_refused(there.run(*world.mapping(store)), "terraloom.toml", "did you mean dask.workers?")
     broken = tmp_path / "broken.toml"
     broken.write_text("dask = [")
-    ended = bare_terraloom.using(TERRALOOM_CONFIG=str(broken)).run(*world.mapping(store))
+    ended = quick_bare.using(TERRALOOM_CONFIG=str(broken)).run(*world.mapping(store))
     _assert_refused(ended, str(broken), "TOML")
     _assert_untouched(store)
 

@@ -17,11 +17,12 @@ import torch
 import xarray as xr
 from PIL import Image
 
-from catalog.embeddings.finish import embedding_receipt
+from catalog.embeddings.finish import begin_embeddings, embedding_receipt
 from catalog.embeddings.plan import EmbeddingPlan, list_sections
-from catalog.embeddings.sections import read_survey
+from catalog.embeddings.sections import read_section, read_sums, read_survey
 from catalog.embeddings.similarity import find_similar
 from catalog.embeddings.vectors import decode_tile_vectors
+from catalog.embeddings.writing import SectionWriter
 from catalog.products import item_of
 from infra.errors import ConfigError, DataError, InternalError, NotFoundError, TransientError
 from infra.storage import LocalStorage
@@ -194,6 +195,8 @@ def test_smaller_numbers_and_the_error_they_state(fresh, standing, dtype):
     item = item_of(storage, plan, execution_href=None)
     assert item["properties"]["embedding:stored_as"] == dtype
     assert item["properties"]["embedding:error_rms"] == pytest.approx(receipt.error.rms, rel=1e-3)
+    bound = item["properties"]["embedding:error_max"]
+    assert receipt.error.maximum <= bound <= 1.001 * receipt.error.maximum
     validate_item(item)
 
 
@@ -232,14 +235,102 @@ def test_a_run_that_dies_leaves_the_same_product_to_the_next(fresh, standing):
 def test_nothing_is_sealed_without_all_sections(fresh):
     storage, optical, _ = fresh
     plan = plan_filters(optical)
-    with pytest.raises(InternalError, match="no survey"):
+    with pytest.raises(TransientError, match="no survey"):
         seal_scene(storage.uri, plan)
     survey_scene(storage.uri, plan, HERE)
-    with pytest.raises(InternalError, match="section-0 is missing"):
+    with pytest.raises(TransientError, match="section-0 is missing"):
         seal_scene(storage.uri, plan)
     survey = read_survey(storage, plan)
     survey_scene(storage.uri, plan, HERE)
     assert read_survey(storage, plan) == survey
+
+
+def test_a_late_section_never_touches_what_stands(fresh):
+    """A section that was begun before the product was sealed, and has other numbers, comes too late."""
+    storage, optical, _ = fresh
+    plan = plan_filters(optical)
+    survey_scene(storage.uri, plan, HERE)
+    survey, (section,) = read_survey(storage, plan), list_sections(plan)
+    late = SectionWriter(storage, plan, section, survey)
+    build_embeddings(storage, plan)
+    before = store_tree(Path(storage.uri))
+    with pytest.raises(TransientError, match="another run has sealed"):
+        late.add(0, np.ones((20, *plan.grid.shape_yx), np.float32))
+    with pytest.raises(TransientError, match="another run has sealed"):
+        begin_embeddings(storage, plan, survey)
+    assert store_tree(Path(storage.uri)) == before
+
+
+def test_what_given_up_work_left_is_not_taken_for_new_work(fresh):
+    """A section that ends after its scene went into quarantine leaves files that mean nothing any more."""
+    storage, optical, _ = fresh
+    plan = plan_filters(optical)
+    (section,) = list_sections(plan)
+    survey_scene(storage.uri, plan, HERE)
+    survey = read_survey(storage, plan)
+    late, later = (SectionWriter(storage, plan, section, survey) for _ in range(2))
+    encode_section(storage.uri, plan, section, place=HERE)
+    work = Path(storage.uri) / plan.path / "sections"
+    left = {file.name: file.read_bytes() for file in work.glob("section-*")}
+    assert settle_error(storage, plan, DataError("a shard is damaged")).quarantined
+    with pytest.raises(TransientError, match="gave up the work"):
+        late.add(0, np.ones((20, *plan.grid.shape_yx), np.float32))
+    survey_scene(storage.uri, plan, HERE)
+    with pytest.raises(TransientError, match="began it anew"):
+        later.add(0, np.ones((20, *plan.grid.shape_yx), np.float32))
+    for name, data in left.items():
+        (work / name).write_bytes(data)
+    assert read_section(storage, plan, section, read_survey(storage, plan)) is None
+    assert not encode_section(storage.uri, plan, section, place=HERE).reused
+
+
+def test_work_on_other_pixels_of_a_scene_begins_anew(fresh):
+    storage, optical, _ = fresh
+    plan = plan_filters(optical)
+    survey_scene(storage.uri, plan, HERE)
+    first = read_survey(storage, plan)
+    receipt = f"{optical.path}/receipt.json"
+    storage.write(receipt, storage.read(receipt) + b"\n")  # made anew, from a mended source
+    survey_scene(storage.uri, plan, HERE)
+    second = read_survey(storage, plan)
+    assert second.work != first.work
+    assert dataclasses.replace(second, work=first.work, scenes=first.scenes) == first
+
+
+def test_numbers_of_two_kinds_of_device_do_not_mix(fresh, standing):
+    storage, optical, _ = fresh
+    plan = plan_filters(optical)
+    (section,) = list_sections(plan)
+    survey_scene(storage.uri, plan, HERE)
+    encode_section(storage.uri, plan, section, place=HERE)
+    survey = Path(storage.uri) / plan.path / "sections" / "survey.json"
+    survey.write_text(json.dumps(json.loads(survey.read_text()) | {"device": "cuda"}))
+    with pytest.raises(TransientError, match="on cuda, this one on cpu"):
+        encode_section(storage.uri, plan, section, place=HERE)
+    survey_scene(storage.uri, plan, HERE)
+    assert read_survey(storage, plan).device == "cpu"
+    assert not encode_section(storage.uri, plan, section, place=HERE).reused
+    seal_scene(storage.uri, plan)
+    assert embedding_receipt(storage, plan) == standing[2]
+    assert standing[2].device == "cpu"
+    item = item_of(storage, plan, execution_href=None)
+    assert item["properties"]["embedding:computed_on"] == "cpu"
+
+
+def test_sums_that_are_gone_or_spoilt_are_made_anew(fresh):
+    storage, optical, _ = fresh
+    plan = plan_filters(optical)
+    (section,) = list_sections(plan)
+    survey_scene(storage.uri, plan, HERE)
+    encode_section(storage.uri, plan, section, place=HERE)
+    sums = f"{plan.path}/sections/section-0.npz"
+    storage.write(sums, storage.read(sums)[:99])
+    with pytest.raises(TransientError, match="made anew"):
+        read_sums(storage, plan, section)
+    assert not encode_section(storage.uri, plan, section, place=HERE).reused
+    storage.delete(sums)
+    with pytest.raises(TransientError, match="is gone; run again"):
+        seal_scene(storage.uri, plan)
 
 
 def test_what_another_run_sealed_outlives_this_ones_errors(fresh):
@@ -253,7 +344,7 @@ def test_what_another_run_sealed_outlives_this_ones_errors(fresh):
     assert not (Path(storage.uri) / plan.path).exists()
     build_embeddings(storage, plan)
     whole = store_tree(Path(storage.uri) / plan.path)
-    for error in (gone, InternalError("no survey")):
+    for error in (gone, TransientError("no survey")):
         assert settle_error(storage, plan, error).quarantined is None
     assert store_tree(Path(storage.uri) / plan.path) == whole
 

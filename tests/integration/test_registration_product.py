@@ -17,6 +17,7 @@ from PIL import Image
 from pyproj import Transformer
 from rasterio.warp import Resampling, reproject
 
+from catalog.footprints import find_footprint
 from catalog.items.scene import scene_item
 from catalog.plan import plan_digest as cube_digest
 from catalog.products import item_of, receipt_of
@@ -29,6 +30,10 @@ from catalog.registrations.reading import read_scene
 from catalog.registrations.scenes import describe_scene
 from catalog.registrations.tie_points import FoundPoints
 from catalog.registrations.warp import write_corrected
+from catalog.report.collect import collect_facts
+from catalog.report.facts import Deed, Picture, RequestFacts, RunRecord, StageFacts
+from catalog.report.page import render_page
+from catalog.report.subjects import describe_tables
 from infra.errors import DataError, InputError
 from infra.storage import LocalStorage
 from models.matching.transforms import apply_transform
@@ -295,6 +300,54 @@ def test_not_registered_is_a_result(storage, scratch, fixed, name, pixels, reaso
     assert told["registered"] is False
     with Image.open(io.BytesIO(storage.read(f"{plan.path}/thumbnail.png"))) as small:
         assert small.height == 254
+
+
+def test_a_page_tells_the_figures_in_words_and_metres(shifted):
+    plan, receipt = shifted
+    (table,) = describe_tables(plan, receipt)
+    told = dict(table.rows)
+    assert table.title.endswith(": registered")
+    assert table.caption == receipt.explanation
+    shift = receipt.figures["shift_px"]
+    assert told["Largest correction in the scene"] == f"{shift:.2f} px, {10 * shift:.0f} m"
+    assert told["Those of them that agree with the transform"] == f"{receipt.figures['inliers']:.0f}"
+    assert told["Their share"].endswith("%")
+    assert told["Probability that so many agree by chance"].startswith("at most 10⁻")
+    (chosen,) = (name for name in told if name.endswith(", chosen"))
+    assert receipt.model in chosen
+    odd = dataclasses.replace(
+        receipt, registered=False, figures={"log10_chance": 0.0, "novel": 0.25, "no": None}
+    )
+    assert describe_tables(plan, odd)[0].title.endswith(": not registered")
+    assert describe_tables(plan, odd)[0].rows[:2] == (
+        ("Probability that so many agree by chance", "up to 1"),
+        ("novel", "0.25"),
+    )
+
+
+def test_a_page_lays_no_checkerboard_over_the_map(shifted):
+    plan, receipt = shifted
+    request = RequestFacts(
+        bbox=find_footprint((), plan.grid).bbox, dates="2024-06-01", source="catalogue.sqlite",
+        collections=(), options=(), product="registration", unit="scene",
+    )  # fmt: skip
+    record = RunRecord(
+        run="one", started=plan.moving.datetime, seconds=2.0, request=request, store="/s", catalogue="/c",
+        stages=(StageFacts(name="register", seconds=1.0, size=2_000),),
+        deeds=(Deed(id=plan.id, state="written", catalogued=True, tiles_read=2),),
+    )  # fmt: skip
+    picture = Picture(
+        cube=plan.id, heading="a pair", title="Checkerboard", data_uri="data:,", size_xy=(288, 144)
+    )
+    facts = collect_facts(record, [plan], {plan.id: receipt}, [picture], dask_report=False)
+    assert facts.map.picture is None
+    page = render_page(facts)
+    assert "<dd>2 <small>scenes</small></dd>" in page
+    assert 'data-label="scenes read">2 of 2</td>' in page
+    assert "<dd>1 <small>2.00 kB</small></dd>" in page
+    assert 'data-label="valid"' not in page
+    assert '<li class="wide">' in page
+    assert "Inputs of each registration" in page
 
 
 def test_scenes_apart_and_scenes_of_one_pixel(storage, scratch, fixed):

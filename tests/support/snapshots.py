@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,17 @@ def store_tree(store: Path) -> dict[str, str]:
         and path.relative_to(store).parts[0] != "runs"
         and not path.name.startswith("catalogue.sqlite")
     }
+
+
+def copy_store(store: Path, copy: Path) -> Path:
+    """Copy products and catalogue, no run records; a run that writes to the store meanwhile does no harm."""
+    shutil.copytree(store, copy, ignore=shutil.ignore_patterns("runs", "catalogue.sqlite*"))
+    with (
+        closing(sqlite3.connect(store / "catalogue.sqlite")) as source,
+        closing(sqlite3.connect(copy / "catalogue.sqlite")) as target,
+    ):
+        source.backup(target)
+    return copy
 
 
 def read_items(store: Path) -> dict[str, dict[str, Any]]:

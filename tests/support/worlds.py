@@ -34,6 +34,12 @@ class World:
     extra: tuple[str, ...] = ()
     """Further words of the command line."""
 
+    @classmethod
+    def of_json(cls, told: Json) -> World:
+        """Return the request that ``dataclasses.asdict`` and JSON have carried."""
+        lists = {name: tuple(value) for name, value in told.items() if isinstance(value, list)}
+        return cls(**(told | lists))
+
     def words(self, store: Path, *more: str) -> tuple[str, ...]:
         """Spell the request as options of ``map``, ``ingest`` or ``plan``."""
         bbox = ",".join(str(number) for number in self.bbox)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import json
 import pickle
 
 import numpy as np
 import pytest
-import rasterio
-from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from catalog.chips.cubes import plan_chips
 from catalog.chips.files import write_chips
@@ -21,22 +17,16 @@ from catalog.chips.rasters import cut_rasters, find_bigearthnet, find_pictures, 
 from catalog.chips.records import Chip, describe_chip, merge_chips
 from catalog.chips.statistics import measure_chips
 from catalog.chips.windows import ChipWindow, choose_windows, plan_windows
-from catalog.cubes.layout import CUBE_FOLDER
-from catalog.records import Band, Grid
-from catalog.registrations.plan import SceneFacts
 from infra.errors import DataError, InputError, NotFoundError
-
-CRS = "EPSG:32633"
-
-
-def write_tif(path, pixels, **more):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    bands = pixels if pixels.ndim == 3 else pixels[None]
-    with rasterio.open(
-        path, "w", driver="GTiff", width=bands.shape[2], height=bands.shape[1], count=len(bands),
-        dtype=bands.dtype, crs=CRS, transform=Affine(10, 0, 400_000, 0, -10, 5_000_000), **more,
-    ) as file:  # fmt: skip
-        file.write(bands)
+from tests.support.chips import (
+    ArrayChips,
+    backscatter,
+    colour,
+    make_cube,
+    write_cubes,
+    write_patches,
+    write_tif,
+)
 
 
 @pytest.mark.parametrize("size", [1024, 700, 512, 1])
@@ -56,6 +46,11 @@ def test_windows_cover_everything_and_snap_to_the_border(size):
 def test_a_chip_larger_than_the_store_is_refused(size):
     with pytest.raises(InputError, match=r"cannot be cut from 1024 × 2500.*1 to 1024"):
         plan_windows((1024, 2500), size)
+
+
+def test_more_chips_than_anyone_has_are_refused():
+    with pytest.raises(InputError, match="more than 4,000,000 chips of 1 px"):
+        plan_windows((3000, 3000), 1)
 
 
 def test_windows_without_data_are_left_out_and_counted():
@@ -90,54 +85,9 @@ def test_radar_of_the_wrong_unit_is_detected():
         read_unit("metres")
 
 
-def make_cube(store, name, arrays, bands, *, corner=(400_000, 5_000_000), pixel=10.0, radar=False):
-    """Write the pixels of a cube's full resolution, and return what its item says."""
-    import zarr
-
-    shape = next(iter(arrays.values())).shape
-    group = zarr.create_group(store / "scenes" / name / CUBE_FOLDER / "0", zarr_format=3)
-    for band, pixels in arrays.items():
-        group.create_array(band, data=pixels, chunks=(32, 32))
-    grid = Grid(
-        crs=CRS,
-        transform=(pixel, 0.0, corner[0], 0.0, -pixel, corner[1]),
-        shape_yx=shape,
-        shard_px=64,
-        chunk_px=32,
-    )
-    return SceneFacts(
-        id=name, collection="scenes", digest="0" * 64, path=f"scenes/{name}", title=name, grid=grid,
-        bands=tuple(bands), datetime=dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
-        geometry=GeoBox(shape, Affine(*grid.transform), CRS).extent.to_crs("EPSG:4326").json, radar=radar,
-    )  # fmt: skip
-
-
-def colour(name):
-    return Band(name=name, asset="a", href="", dtype="uint16", nodata=0, scale=1e-4, common_name=name)
-
-
-def backscatter(unit):
-    return Band(name="vv", asset="a", href="", dtype="float32", nodata="nan", unit=unit)
-
-
 @pytest.fixture
 def cubes(tmp_path):
-    """An optical cube of 150 × 100 px, and a radar one that begins 10 px right and 20 px above of it."""
-    rng = np.random.default_rng(1)
-    optical = {
-        name: rng.integers(500, 3000, (150, 100), dtype=np.uint16) for name in ("red", "green", "blue")
-    }
-    optical["red"][:40, :40] = 0
-    power = rng.gamma(3, 0.03, (140, 120)).astype(np.float32)
-    power[20:36, :32] = np.nan
-    return (
-        make_cube(tmp_path, "optical", optical, map(colour, optical)),
-        make_cube(
-            tmp_path, "radar", {"vv": power}, [backscatter(None)], corner=(400_100, 5_000_200), radar=True
-        ),
-        optical,
-        power,
-    )
+    return write_cubes(tmp_path)
 
 
 def test_chips_come_straight_from_cubes(cubes, tmp_path):
@@ -178,6 +128,25 @@ def test_statistics_are_those_of_all_valid_pixels(cubes, tmp_path):
         measure_chips(reader, [])
 
 
+@pytest.mark.parametrize(("unit", "valid"), [("dB", 1.0), ("linear", 0.75), (None, 0.75)])
+def test_zero_is_no_data_unless_it_is_decibels(tmp_path, unit, valid):
+    """One rule: what the choice of windows counts as data is what a chip holds."""
+    rng = np.random.default_rng(5)
+    optical = {name: rng.integers(500, 3000, (32, 32), dtype=np.uint16) for name in ("red", "green", "blue")}
+    radar = rng.gamma(3, 0.03, (32, 32)).astype(np.float32)
+    radar = 10 * np.log10(radar) if unit == "dB" else radar
+    radar[:8] = 0
+    scenes = (
+        make_cube(tmp_path, "o", optical, map(colour, optical)),
+        make_cube(tmp_path, "r", {"vv": radar}, [backscatter(unit)], radar=True),
+    )
+    reader, _ = plan_chips(str(tmp_path), *scenes, size_px=32, least_valid=valid)
+    assert reader.read(0).valid.mean() == valid
+    if valid < 1:
+        _, choice = plan_chips(str(tmp_path), *scenes, size_px=32, least_valid=valid + 0.01)
+        assert choice.sparse == 1
+
+
 def test_cubes_that_do_not_fit_are_refused(cubes, tmp_path):
     optical, radar, _, _ = cubes
     store = str(tmp_path)
@@ -208,15 +177,7 @@ def test_cubes_that_do_not_fit_are_refused(cubes, tmp_path):
 
 @pytest.fixture
 def patches(tmp_path):
-    rng = np.random.default_rng(2)
-    for sensor in ("Umbra", "Capella"):
-        for name in ("a.tif", "b.tif"):
-            folder = tmp_path / f"{sensor}_patches"
-            write_tif(folder / "rgb" / name, rng.integers(1, 255, (3, 48, 40), dtype=np.uint8))
-            radar = rng.integers(1, 5000, (48, 40), dtype=np.uint16)
-            radar[:4] = 0
-            write_tif(folder / "sar" / name, radar)
-    return tmp_path
+    return write_patches(tmp_path)
 
 
 def test_published_folders_are_read(patches, tmp_path):
@@ -278,6 +239,50 @@ def test_public_sets_are_read_and_written(tmp_path):
         cut_rasters("pictures", find_pictures(floods), size_px=64)
     with pytest.raises(NotFoundError, match="no pair"):
         cut_rasters("none", find_pictures(tmp_path / "none"), size_px=64)
+
+
+def test_files_of_one_place_must_lie_on_one_grid(tmp_path):
+    rng = np.random.default_rng(6)
+    write_tif(tmp_path / "a_S2Hand.tif", rng.integers(100, 3000, (13, 64, 64), dtype=np.int16))
+    radar = rng.normal(-12, 3, (64, 64)).astype(np.float32)
+    for moved in ({"corner": (400_005, 5_000_000)}, {"corner": (400_000, 5_000_010)}, {"crs": "EPSG:32634"}):
+        write_tif(tmp_path / "a_S1Hand.tif", radar, **moved)
+        with pytest.raises(DataError, match="does not lie on the grid"):
+            cut_rasters("x", find_sen1floods11(tmp_path), size_px=32)
+    write_tif(tmp_path / "a_S1Hand.tif", radar[:32])
+    with pytest.raises(DataError, match="does not lie on the grid"):
+        cut_rasters("x", find_sen1floods11(tmp_path), size_px=32)
+    write_tif(tmp_path / "a_S1Hand.tif", radar, corner=(400_000.01, 5_000_000))
+    assert len(cut_rasters("x", find_sen1floods11(tmp_path), size_px=32)) == 4
+
+
+def test_only_the_window_is_decoded(tmp_path):
+    """A file whose other end is spoilt still gives the chips of its sound end."""
+    rng = np.random.default_rng(7)
+    path = tmp_path / "a.tif"
+    pixels = rng.integers(1, 255, (3, 256, 256), dtype=np.uint8)
+    write_tif(path, pixels, tiled=True, blockxsize=64, blockysize=64, compress="deflate", interleave="pixel")
+    reader = cut_rasters("x", find_pictures(tmp_path), size_px=64)
+    whole = [reader.read(index) for index in range(len(reader))]
+    content = bytearray(path.read_bytes())
+    content[-4000:] = bytes(4000)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(reader.read(0).rgb, whole[0].rgb)
+    np.testing.assert_array_equal(whole[0].rgb, pixels[:, :64, :64].astype(np.float32))
+    with pytest.raises(DataError, match="cannot be read as a GeoTIFF"):
+        reader.read(15)
+    write_tif(path, pixels[:, :100])
+    with pytest.raises(DataError, match="up to row 256"):
+        reader.read(15)
+
+
+def test_too_many_chips_are_refused_before_they_are_stacked(tmp_path, monkeypatch):
+    rgb = np.random.default_rng(8).uniform(size=(3, 8, 8)).astype(np.float32)
+    reader = ArrayChips((Chip(rgb, None),) * 9)
+    monkeypatch.setattr("catalog.chips.files._MOST_BYTES", 4 * rgb.nbytes)
+    with pytest.raises(DataError, match="first 5 chips of made-up take more than"):
+        write_chips(tmp_path / "x.safetensors", reader, source="a test", licence="none")
+    assert not list(tmp_path.iterdir())
 
 
 def test_chips_without_data_say_so(tmp_path):

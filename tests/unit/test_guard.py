@@ -196,7 +196,8 @@ class TestRates:
     def test_by_default_reads_are_free_and_ten_writes_a_second_are_fine(self, guarded, clock):
         at = guarded()
         with at() as client:
-            assert {client.get("/").status_code for _ in range(1000)} == {200}
+            # More than the writes that a minute has.
+            assert {client.get("/").status_code for _ in range(620)} == {200}
             for _ in range(300):
                 clock.now += 0.1
                 assert client.post("/collections", headers=RIGHT).status_code == 200

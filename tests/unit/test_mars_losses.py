@@ -212,7 +212,73 @@ def test_what_does_not_fit_is_refused(call):
         call()
 
 
+SHOWN = torch.tensor([[1, 1, 0, 1, 0], [0, 1, 1, 1, 1], [0, 0, 0, 0, 0], [1, 0, 0, 0, 0]]).bool()
+"""Of four images: one shows nothing at all, and their halves show unequal numbers of patches."""
+
+
+def expected_where_shown(rgb, sar, shown):
+    """The total by the definition, float64, of the tokens that are shown and of nothing else."""
+    sides = [[unit(image[known]) for image, known in zip(side, shown, strict=True)] for side in (rgb, sar)]
+    seen = [row for row in range(len(shown)) if shown[row].any()]
+    patches = [np.concatenate([side[row] for row in seen]) for side in sides]
+    images = [unit(np.stack([side[row].mean(axis=0) for row in seen])) for side in sides]
+    own = np.repeat(np.arange(len(seen)), [int(shown[row].sum()) for row in seen])
+    each = np.arange(len(own))
+    ways = [
+        (
+            entropy(patches[one], patches[other], each, 0.1),
+            entropy(images[one], images[other], np.arange(len(seen)), 0.05),
+            entropy(patches[one], images[other], own, 0.07),
+        )
+        for one, other in ((0, 1), (1, 0))
+    ]
+    return np.mean(ways, axis=0)
+
+
+@pytest.mark.parametrize("table", [1, 1 << 22])
+def test_only_what_is_shown_is_contrasted(table):
+    rgb, sar = tokens(1, batch=4), tokens(2, batch=4)
+    parts = cross_granularity_loss(
+        torch.from_numpy(rgb), torch.from_numpy(sar), ContrastConfig(table=table), valid=SHOWN
+    )
+    found = [float(one) for one in (parts.patch, parts.image, parts.hierarchical)]
+    np.testing.assert_allclose(found, expected_where_shown(rgb, sar, SHOWN.numpy()), rtol=1e-9)
+    everything = cross_granularity_loss(
+        torch.from_numpy(rgb), torch.from_numpy(sar), valid=torch.ones_like(SHOWN)
+    )
+    assert float(everything.total) == float(
+        cross_granularity_loss(torch.from_numpy(rgb), torch.from_numpy(sar)).total
+    )
+
+
+def test_what_is_not_shown_changes_nothing():
+    found = []
+    for other in (2, 9):
+        sides = [torch.from_numpy(tokens(seed, batch=4)) for seed in (1, 3)]
+        for seed, side in enumerate(sides):
+            side[~SHOWN] = torch.from_numpy(tokens(other + seed, batch=4))[~SHOWN] * 10
+            side.requires_grad_()
+        loss = cross_granularity_loss(*sides, valid=SHOWN).total
+        slopes = torch.autograd.grad(loss, sides)
+        assert all(bool((slope[~SHOWN] == 0).all()) for slope in slopes)
+        found.append([loss.detach(), *(slope[SHOWN] for slope in slopes)])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+    assert float(found[0][1].abs().max()) > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_nothing_shown_costs_nothing(dtype):
+    sides = [torch.from_numpy(tokens(seed)).to(dtype).requires_grad_() for seed in (1, 2)]
+    parts = cross_granularity_loss(*sides, valid=torch.zeros(3, 5, dtype=torch.bool))
+    costs = (parts.patch, parts.image, parts.hierarchical, parts.total)
+    assert [float(one.detach()) for one in costs] == [0] * 4
+    for slope in torch.autograd.grad(parts.total, sides):
+        assert bool((slope == 0).all())
+
+
 def test_two_processes_contrast_as_one_does():
+    """However unevenly what is shown falls to them: the processes' halves show 7 patches and 1."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
@@ -221,7 +287,8 @@ def test_two_processes_contrast_as_one_does():
     with context.Manager() as manager:
         results = manager.dict()
         processes = [
-            context.Process(target=take_part, args=(rank, address, (rgb, sar), results)) for rank in range(2)
+            context.Process(target=take_part, args=(rank, address, (rgb, sar), results, SHOWN))
+            for rank in range(2)
         ]
         for process in processes:
             process.start()
@@ -231,7 +298,7 @@ def test_two_processes_contrast_as_one_does():
         losses = [results[rank][0] for rank in (0, 1)]
         slopes = [results[rank][1] for rank in (0, 1)]
     whole = [side.requires_grad_() for side in (rgb, sar)]
-    expected = cross_granularity_loss(*whole).total
+    expected = cross_granularity_loss(*whole, valid=SHOWN).total
     assert sum(losses) / 2 == pytest.approx(float(expected.detach()), rel=1e-12)
     for side, slope in enumerate(torch.autograd.grad(expected, whole)):
         both = torch.tensor([*slopes[0][side], *slopes[1][side]], dtype=torch.float64)

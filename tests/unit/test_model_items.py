@@ -6,6 +6,7 @@ import copy
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from starlette.testclient import TestClient
 
 from catalog.client import EmbeddedClient
+from catalog.garbage import collect_garbage
 from catalog.items.collections import MODELS, collection_document
 from catalog.items.model import model_item
 from catalog.models.card import read_card
@@ -154,12 +156,107 @@ def test_the_same_weights_are_one_product_that_nothing_changes(tmp_path: Path) -
     plan, item = publish(first)
     publish(second)
     assert store_tree(tmp_path / "a") == store_tree(tmp_path / "b")
-    later = copy.deepcopy(CARD)
-    later["training"]["minutes"] = 99.0  # trained again to the same weights, on a busier machine
-    receipt = write_model(first, plan, files(later))
+    receipt = write_model(first, plan, files())
     assert store_tree(tmp_path / "a") == store_tree(tmp_path / "b")
     assert model_item(plan, receipt, root_href=first.uri) == item
     assert json.dumps(item, allow_nan=False)
+
+
+def later_card() -> dict[str, Any]:
+    """The same weights again, trained on a busier machine."""
+    return copy.deepcopy(CARD) | {"training": CARD["training"] | {"minutes": 99.0}}
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (lambda: files(later_card()), r"another card\.json"),
+        (lambda: files(history_jsonl=HISTORY.encode()), r"another history\.jsonl"),
+        (lambda: files() | {"MODEL_CARD.md": b"# B"}, r"another MODEL_CARD\.md"),
+    ],
+)
+def test_another_card_of_weights_that_stand_is_refused(
+    storage: LocalStorage, tmp_path: Path, second: Callable[[], dict[str, bytes]], said: str
+) -> None:
+    plan, _ = publish(storage)
+    whole = store_tree(tmp_path)
+    with pytest.raises(DataError, match=said):
+        write_model(storage, plan, second())
+    assert store_tree(tmp_path) == whole
+
+
+class Crossed(LocalStorage):
+    """Lets somebody else have a turn right before the n-th write."""
+
+    def __init__(self, root: Path, turn: int, other: Callable[[], object]) -> None:
+        super().__init__(root)
+        self._left, self._other = turn, other
+
+    def write(self, path: str, data: bytes) -> None:
+        self._take_turn()
+        super().write(path, data)
+
+    def write_if_absent(self, path: str, data: bytes) -> bool:
+        self._take_turn()
+        return super().write_if_absent(path, data)
+
+    def _take_turn(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._other()
+
+
+@pytest.mark.parametrize("turn", range(1, 7))
+@pytest.mark.parametrize("card", [CARD, later_card()], ids=["same", "other"])
+def test_two_writers_at_once_leave_files_of_one(tmp_path: Path, turn: int, card: dict[str, Any]) -> None:
+    plan, plain = plan_model("tiny-net", SHA256), LocalStorage(tmp_path)
+    refused: list[str] = []
+
+    def write(storage: LocalStorage, card: dict[str, Any]) -> None:
+        try:
+            write_model(storage, plan, files(card))
+        except DataError as exc:
+            refused.append(exc.message)
+
+    write(Crossed(tmp_path, turn, lambda: write(plain, card)), CARD)
+    receipt = receipt_of(plain, plan)
+    assert receipt is not None
+    kept = {entry.path: plain.read(entry.path) for entry in plain.list_objects(plan.path)}
+    assert set(kept) == {f"{plan.path}/{name}" for name in (*files(), "thumbnail.png", "receipt.json")}
+    for file in receipt.files:
+        assert hashlib.sha256(kept[f"{plan.path}/{file.path}"]).hexdigest() == file.sha256
+    assert json.loads(kept[f"{plan.path}/card.json"])["training"]["minutes"] == receipt.card.training.minutes
+    assert len(refused) == (card is not CARD)
+
+
+def test_what_a_killed_writer_left_keeps_another_card_out_until_it_is_swept(storage: LocalStorage) -> None:
+    plan = plan_model("tiny-net", SHA256)
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_model(Crossed(Path(storage.uri), 4, die), plan, files())
+    with pytest.raises(DataError, match="begun with another card"):
+        write_model(storage, plan, files(later_card()))
+    assert receipt_of(storage, plan) is None
+    assert collect_garbage(storage, dry_run=False).products == (plan.path,)
+    assert write_model(storage, plan, files(later_card())).card.training.minutes == 99.0
+
+
+def test_what_a_killed_writer_left_is_finished_by_the_same_card(
+    storage: LocalStorage, tmp_path: Path
+) -> None:
+    plan = plan_model("tiny-net", SHA256)
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_model(Crossed(Path(storage.uri), 4, die), plan, files())
+    write_model(storage, plan, files())
+    publish(LocalStorage(tmp_path / "whole"))
+    assert store_tree(tmp_path / plan.path) == store_tree(tmp_path / "whole" / plan.path)
 
 
 def test_files_are_served_as_the_item_says(storage: LocalStorage, tmp_path: Path) -> None:

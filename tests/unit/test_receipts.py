@@ -15,9 +15,11 @@ from catalog.cubes.receipts import (
 )
 from catalog.cubes.tiles import write_tile
 from catalog.readers.registry import READERS
+from catalog.receipts import discard_unsealed
 from catalog.records import CUBE_RECEIPT, Tile
-from infra.errors import DataError, InternalError, TransientError
+from infra.errors import DataError, InternalError, NotFoundError, TransientError
 from infra.storage import LocalStorage, open_storage
+from tasks.write_cube import settle_error
 from tests.support.fakes import FakeReader
 from tests.support.synthetic import build_cube, make_band, make_geobox, make_grid, make_scene, plan_one, truth
 
@@ -163,6 +165,24 @@ def test_leftovers_of_the_dead_do_not_stay_in_a_sealed_cube(tmp_path, plan):
     part.write_bytes(b"half")
     build_cube(storage, plan)
     assert not part.exists()
+
+
+@pytest.mark.parametrize("error", [DataError("a block is damaged"), NotFoundError("the file is gone")])
+def test_a_cube_that_another_run_sealed_outlives_this_ones_bad_tile(tiled, plan, error):
+    receipt = finish_cube(tiled.uri, plan)
+    whole = {entry.path: tiled.read(entry.path) for entry in tiled.list_objects(plan.path)}
+    assert not discard_unsealed(tiled, plan.path)
+    outcome = settle_error(tiled, plan, error)
+    assert (outcome.quarantined, outcome.bytes_written) == (None, receipt.total_bytes)
+    assert {entry.path: tiled.read(entry.path) for entry in tiled.list_objects(plan.path)} == whole
+
+
+def test_a_bad_tile_puts_a_cube_into_quarantine_and_a_lost_store_does_not(tiled, plan):
+    with pytest.raises(TransientError):
+        settle_error(tiled, plan, TransientError("the store did not answer"))
+    assert list(tiled.list_objects(plan.path))
+    assert settle_error(tiled, plan, DataError("a block is damaged")).quarantined == "a block is damaged"
+    assert not list(tiled.list_objects(plan.path))
 
 
 def test_receipts_are_told_from_data():

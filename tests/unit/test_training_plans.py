@@ -7,8 +7,9 @@ import json
 import pytest
 
 from catalog.trained_models import keep_plan
-from flows.params import TrainParams, parse_as
+from flows.params import parse_as
 from flows.train_model import plan_request
+from flows.training_params import TrainParams
 from infra.errors import DataError, InputError
 from models.training.registry import TRAINABLES
 
