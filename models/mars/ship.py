@@ -11,6 +11,8 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -26,6 +28,7 @@ from models.training.results import CARD_NAME, CARD_PAGE_NAME, WEIGHTS_NAME, car
 
 _FOLDER = Path(__file__).parent / "weights"
 _STEPS_KEPT = 20
+_NOTHING_TOLD: Mapping[str, Any] = MappingProxyType({})
 
 
 def ship_weights(config: MarsConfig, trained: Path) -> bytes:
@@ -44,14 +47,15 @@ def ship_weights(config: MarsConfig, trained: Path) -> bytes:
 
 
 def ship_result(
-    result: Path, preset: str, measured: Mapping[str, Mapping[str, str]], folder: Path = _FOLDER
+    result: Path, preset: str, told: Mapping[str, Any] = _NOTHING_TOLD, folder: Path = _FOLDER
 ) -> Path:
     """Write weights, card and course of a training where the package's models lie.
 
     Args:
         result: folder that a training left.
         preset: that was trained, and name of the shipped files.
-        measured: what was measured afterwards: title → name → figures.
+        told: what the training could not know: ``data`` and ``limits``, lists of lines for the card, and
+            ``measured``, title → name → figures.
         folder: of the shipped files.
 
     Returns:
@@ -64,7 +68,8 @@ def ship_result(
     config = find_preset(preset)
     content = ship_weights(config, result / WEIGHTS_NAME)
     card = _describe(_read_card(result / CARD_NAME), config, content)
-    for title, figures in measured.items():
+    card |= {name: [*card[name], *told.get(name, ())] for name in ("data", "limits")}
+    for title, figures in told.get("measured", {}).items():
         card = add_measured(card, title, figures)
     files = card_files(card)
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,11 +119,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m models.mars.ship", description=__doc__)
     parser.add_argument("result", type=Path, help="folder that a training left")
     parser.add_argument("--preset", default="mars-tiny")
-    parser.add_argument("--measured", type=Path, help="JSON: title → name → figures")
+    parser.add_argument(
+        "--told", type=Path, help="JSON: data, limits: lines; measured: title → name → figures"
+    )
     asked = parser.parse_args()
     try:
-        measured = json.loads(asked.measured.read_text()) if asked.measured else {}
-        sys.stdout.write(f"{ship_result(asked.result, asked.preset, measured)}\n")
+        told = json.loads(asked.told.read_text()) if asked.told else _NOTHING_TOLD
+        sys.stdout.write(f"{ship_result(asked.result, asked.preset, told)}\n")
     except AppError as exc:
         sys.stderr.write(f"ship: {exc.message}\n")
         return 1

@@ -285,9 +285,9 @@ def mars_tiny_chips(open_source: OpenSource = refuse_source) -> MarsLearner:
         raise NotFoundError(f"{folder} holds no chips with both rgb and sar; write some first")
     return MarsLearner(
         find_preset("mars-tiny"),
-        LessonConfig(real=16),
+        LessonConfig(real=16, masked=6, jitter=0.4),
         sources=sources,
-        weights=_TINY_WEIGHTS,
+        weights=LossWeights(rebuilt=4.0, contrast=2.0),
         start=_find_start(),
         label="-chips",
     )

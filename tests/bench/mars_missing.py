@@ -23,7 +23,7 @@ from models.downstream.learner import DownstreamLearner
 from models.downstream.pyramids import FRESH
 
 _SEEDS = (0, 1, 2)
-_STEPS = 400
+_STEPS = 250
 _ASKED = ("miou", "miou_sar_only", "miou_rgb_only")
 
 

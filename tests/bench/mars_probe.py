@@ -28,6 +28,7 @@ from catalog.chips.sample_worlds import SampleWorlds
 from models.mars.checkpoint import find_weights, load_mars
 from models.mars.config import MarsConfig
 from models.mars.dense import MarsDenseEncoder
+from models.mars.encoder import MarsEncoder
 from models.mars.lessons import Chips
 from models.mars.network import Mars
 from models.mars.presets import find_preset
@@ -71,16 +72,20 @@ class Place:
 
 
 def main(weights: Path, seeds: Sequence[int] = _SEEDS) -> None:
-    """Write the table: accuracy and mean IoU of each place and their means, then recall@1."""
+    """Write the table: accuracy and mean IoU of each place and their means, then recall@1.
+
+    The latter radar to optical and back: of places by mean tokens, of worlds by mean tokens, and by tokens
+    each at its place.
+    """
     config = find_preset("mars-tiny")
     places = [_read_place(name, tile) for name, tile in _PLACES.items()]
     trained = load_mars(config, weights).eval()
-    _tell(f"{config.name}, trained", *_measure(places, _dense(trained), _means(trained)))
-    rows = [_measure(places, _dense(net), _means(net)) for net in (_fresh(config, seed) for seed in seeds)]
+    _tell(f"{config.name}, trained", *_measure(places, *_readers(trained)))
+    rows = [_measure(places, *_readers(net)) for net in (_fresh(config, seed) for seed in seeds)]
     covers, recalls = (np.array(side) for side in zip(*rows, strict=True))
     _tell(f"{config.name}, fresh, mean of {len(seeds)}", covers.mean(0), recalls.mean(0))
     _tell("  spread (standard deviation)", covers.std(0), recalls.std(0))
-    _tell("bands and gradients, components", *_measure(places, _components(places), _handmade))
+    _tell("bands and gradients, components", *_measure(places, _components(places), _handmade, _handmade))
 
 
 def _read_place(name: str, tile: str) -> Place:
@@ -121,9 +126,10 @@ def _vote(cover: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _measure(
-    places: Sequence[Place], features: Features, vectors: Vectors
+    places: Sequence[Place], features: Features, means: Vectors, layouts: Vectors
 ) -> tuple[list[float], list[float]]:
-    return _probe(places, features), [*_retrieve(places, vectors), *_retrieve_worlds(vectors)]
+    recalls = (_retrieve(places, means), _retrieve_worlds(means), _retrieve_worlds(layouts))
+    return _probe(places, features), [recall for pair in recalls for recall in pair]
 
 
 def _probe(places: Sequence[Place], describe: Features) -> list[float]:
@@ -186,6 +192,10 @@ def _cut(image: Tensor, size: int = _CHIP_PX * 2) -> Tensor:
     return pieces[0].T.reshape(-1, image.shape[1], size, size)
 
 
+def _readers(mars: Mars) -> tuple[Features, Vectors, Vectors]:
+    return _dense(mars), _means(mars), _layouts(mars)
+
+
 def _dense(mars: Mars) -> Features:
     encoder = MarsDenseEncoder(mars)
 
@@ -203,6 +213,21 @@ def _means(mars: Mars) -> Vectors:
             chips = Chips(rgb, sar, valid, valid[:, 0], torch.arange(len(rgb)), "rgb")
             left, right = image_features(mars, chips)
         return left.double().numpy(), right.double().numpy()
+
+    return encode
+
+
+def _layouts(mars: Mars) -> Vectors:
+    """Compare chips token by token: what stands where, not only what there is."""
+
+    def describe(encoder: MarsEncoder, images: Tensor) -> NDArray[np.float64]:
+        tokens = F.normalize(encoder.normalise(encoder(images)[-1]), dim=-1).flatten(1).double().numpy()
+        centred: NDArray[np.float64] = tokens - tokens.mean(0)
+        return centred
+
+    def encode(rgb: Tensor, sar: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        with torch.inference_mode():
+            return describe(mars.encoder_rgb, rgb), describe(mars.encoder_sar, sar)
 
     return encode
 
