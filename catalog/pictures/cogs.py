@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,9 @@ PREVIEW_CHANNELS = ("preview/red", "preview/green", "preview/blue")
 Rgba = NDArray[np.uint8]
 
 _GDAL_SETTINGS = {"GDAL_PAM_ENABLED": "NO", "GDAL_NUM_THREADS": "1", "GDAL_TIFF_INTERNAL_MASK": "YES"}
+# rasterio closes a file with the interpreter's lock held. A thread that writes another's blocks out of GDAL's
+# common cache meanwhile, and has an error to log, waits for that lock while the closing one waits for it.
+_ONE_PICTURE_AT_A_TIME = threading.Lock()
 _TILE_PX = 256
 _COG_OPTIONS = {
     "driver": "COG",
@@ -64,7 +68,7 @@ def write_preview_cog(
         )
     statistics = _measure(rgba)
     place = {"crs": grid.crs, "transform": Affine(*grid.transform)}
-    with rasterio.Env(**_GDAL_SETTINGS), MemoryFile() as memory:
+    with _ONE_PICTURE_AT_A_TIME, rasterio.Env(**_GDAL_SETTINGS), MemoryFile() as memory:
         with memory.open(driver="GTiff", width=cols, height=rows, count=3, dtype="uint8", **place) as dataset:
             dataset.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
             dataset.write(rgba[:3])
