@@ -8,11 +8,12 @@ PYTEST_ARGS ?=
 # Test processes side by side; each has a Prefect server and a Dask cluster of its own (about 2 GB).
 WORKERS ?= 2
 
-.PHONY: demo test check services chaos bench install lock clean help
+.PHONY: demo test check long services chaos bench install lock clean help
 
 help:
 	@echo "make demo   map the sample world and serve it (ARGS=--no-serve ends at once)"
 	@echo "make test   lint, types, contracts and the default test suite"
+	@echo "make long   kills, load, teams of processes, big files (about 5 minutes)"
 	@echo "make services  the tests that need PostgreSQL with PostGIS, Node or Chromium"
 	@echo "make chaos  kill -9 at 20 seeded moments, and a minute of load (about 15 minutes)"
 	@echo "make bench  ingest beside plain rasterio, odc-stac and stackstac; the catalogue beside pgSTAC; graphs; registration"
@@ -39,6 +40,9 @@ check: install
 
 test: check
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+long: install
+	$(BIN)/pytest -m "long and not chaos" -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 services: install
 	$(BIN)/pytest -m services -n $(WORKERS) --dist loadfile tests/services $(PYTEST_ARGS)

@@ -24,6 +24,7 @@ from catalog.database.backend import SearchQuery, SqliteCatalogue
 from tests.support.many_items import COLLECTIONS, collection_of, many_items
 from tests.support.processes import CommandLine, kill, stop, wait_until
 
+pytestmark = pytest.mark.long
 TOKEN = "a-token-of-this-test"
 READERS = 20
 BATCH = 40

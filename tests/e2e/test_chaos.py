@@ -1,6 +1,6 @@
 """Kill what can be killed, run again, and find what an undisturbed run leaves.
 
-The default suite takes the first few of the seeded moments; ``make chaos`` takes them all.
+``make long`` takes the first few of the seeded moments; ``make chaos`` takes them all.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from tests.support.processes import (
 )
 from tests.support.snapshots import comparable_items, store_tree
 
+pytestmark = pytest.mark.long
 _SEED = 20260801
 _MOMENTS = 20
-_MOMENTS_BY_DEFAULT = 2
+_FIRST_MOMENTS = 2
 _ORPHANS_END_WITHIN_S = 30
 
 
@@ -35,7 +36,7 @@ def _seeded_moments() -> Iterator[object]:
     rng = random.Random(_SEED)
     for number in range(_MOMENTS):
         victim = ("worker", "flow")[number % 2]
-        marks = () if number < _MOMENTS_BY_DEFAULT else (pytest.mark.chaos,)
+        marks = () if number < _FIRST_MOMENTS else (pytest.mark.chaos,)
         yield pytest.param(victim, rng.random(), id=f"{number}-{victim}", marks=marks)
 
 

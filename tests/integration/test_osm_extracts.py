@@ -84,6 +84,7 @@ def test_half_a_file_is_told_in_one_line(osm_folder, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.long
 def test_a_big_file_is_a_stream(osm_folder, tmp_path):
     once = osm_folder / "liechtenstein-latest.osm.pbf"
     times = repeat_pbf(once, tmp_path / "big.osm.pbf", at_least=60 << 20)

@@ -17,6 +17,7 @@ from models.training.steps import Team
 from tests.support.line_model import DropFreeLineModel, often_kept_line_model
 from tests.support.processes import wait_until
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 
 
