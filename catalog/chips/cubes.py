@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import zarr
@@ -25,19 +25,25 @@ from catalog.chips.windows import (
 )
 from catalog.pictures.previews import choose_rgb
 from catalog.records import Band, Grid
-from catalog.registrations.grids import is_same_crs
+from catalog.registrations.grids import is_same_crs, share_ground
+from catalog.registrations.placing import Window, assemble, cut_grid
 from catalog.registrations.plan import SceneFacts
 from catalog.registrations.reading import open_pixels, read_stored, to_physical
 from infra.errors import InputError
 from infra.storage import open_storage
 
+Ground: TypeAlias = tuple[tuple[tuple[int, int], tuple[int, int]], tuple[int, int]]
+_SAR = 1
 _WHOLE = 1e-4  # pixels
 _MOST_PX = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlignedCubes:
-    """An optical and a radar cube whose pixels lie on one another, and the chips that both give.
+    """An optical and a radar cube of one place, and the chips that both give on the optical one's grid.
+
+    Their pixels lie on one another; or a registration says where those of the radar cube truly lie, and
+    they are put onto the optical grid when they are read.
 
     Attributes:
         store: of both, a path or URI.
@@ -45,7 +51,9 @@ class AlignedCubes:
         sar: with at least one polarisation.
         size_px: side of a chip.
         windows: in pixels of the ground that both cover.
-        corners_yx: row and column of that ground's first pixel in the optical and in the radar cube.
+        corners_yx: row and column of that ground's first pixel in the optical and in the radar cube; in a
+            registered one it means nothing.
+        registration: item of the registration that corrected the radar cube's grid; empty without one.
         sar_unit: of the chips that are read; decibels whatever is stored.
     """
 
@@ -55,17 +63,18 @@ class AlignedCubes:
     size_px: int
     windows: tuple[ChipWindow, ...]
     corners_yx: tuple[tuple[int, int], tuple[int, int]]
+    registration: str = ""
     sar_unit: str = field(default="dB", init=False)
 
     @property
     def name(self) -> str:
-        """Both items' ids."""
-        return f"{self.optical.id}+{self.sar.id}"
+        """Both items' ids, or that of their registration."""
+        return self.registration or f"{self.optical.id}+{self.sar.id}"
 
     @property
     def kept(self) -> tuple[int, ...]:
         """Numbers of the windows among all that cover the ground, row by row, from 0."""
-        _, shape = _common_ground(self.optical, self.sar)
+        _, shape = _find_ground(self.optical, self.sar, self.registration)
         numbers = {window: number for number, window in enumerate(plan_windows(shape, self.size_px))}
         return tuple(numbers[window] for window in self.windows)
 
@@ -106,9 +115,15 @@ class AlignedCubes:
     ) -> NDArray[np.float32]:
         group = self._groups[side]
         by_name = {band.name: band for band in scene.bands}
+
+        def read(slices: Window) -> NDArray[np.float32]:
+            return np.stack([to_physical(read_stored(group, name, slices), by_name[name]) for name in names])
+
+        if self.registration and side == _SAR:
+            placed = assemble(scene.grid, cut_grid(self.optical.grid, window.slices), len(names), read)
+            return np.ascontiguousarray(placed.transpose(2, 0, 1))
         row, col = self.corners_yx[side]
-        slices = ChipWindow(window.row + row, window.col + col, window.size_px).slices
-        return np.stack([to_physical(read_stored(group, name, slices), by_name[name]) for name in names])
+        return read(ChipWindow(window.row + row, window.col + col, window.size_px).slices)
 
 
 def plan_chips(
@@ -118,6 +133,7 @@ def plan_chips(
     *,
     size_px: int = PUBLISHED_SIZE_PX,
     least_valid: float = LEAST_VALID,
+    registration: str = "",
 ) -> tuple[AlignedCubes, ChipChoice]:
     """Plan the chips that an optical and a radar cube give together, by the rule of the paper.
 
@@ -127,6 +143,7 @@ def plan_chips(
         sar: Radar.
         size_px: Side of the chips.
         least_valid: Part of a chip that must hold radar data.
+        registration: Item of the registration that the radar cube's grid was corrected by.
 
     Returns:
         The source of those chips, and how many places were left out and why.
@@ -135,12 +152,14 @@ def plan_chips(
         InputError: not an optical and a radar cube, not on one grid, or chips larger than what both cover.
         DataError: what is stored is damaged.
     """
-    planned = cover_cubes(store, optical, sar, size_px=size_px)
+    planned = cover_cubes(store, optical, sar, size_px=size_px, registration=registration)
     choice = choose_windows(_shares(planned), least=least_valid)
     return replace(planned, windows=choice.windows), choice
 
 
-def cover_cubes(store: str, optical: SceneFacts, sar: SceneFacts, *, size_px: int) -> AlignedCubes:
+def cover_cubes(
+    store: str, optical: SceneFacts, sar: SceneFacts, *, size_px: int, registration: str = ""
+) -> AlignedCubes:
     """Return all chips that two cubes may give, with and without data; no pixel is read.
 
     Args:
@@ -148,6 +167,7 @@ def cover_cubes(store: str, optical: SceneFacts, sar: SceneFacts, *, size_px: in
         optical: With at least three bands to show.
         sar: Radar.
         size_px: Side of the chips.
+        registration: See ``plan_chips``.
 
     Raises:
         InputError: see ``plan_chips``.
@@ -155,10 +175,15 @@ def cover_cubes(store: str, optical: SceneFacts, sar: SceneFacts, *, size_px: in
     if not 1 <= size_px <= _MOST_PX:
         raise InputError(f"Chips of {size_px} px are asked for; expected 1 to {_MOST_PX}.")
     _check_sides(optical, sar)
-    corners, shape = _common_ground(optical, sar)
-    windows = plan_windows(shape, size_px)
+    corners, shape = _find_ground(optical, sar, registration)
     return AlignedCubes(
-        store=store, optical=optical, sar=sar, size_px=size_px, windows=windows, corners_yx=corners
+        store=store,
+        optical=optical,
+        sar=sar,
+        size_px=size_px,
+        windows=plan_windows(shape, size_px),
+        corners_yx=corners,
+        registration=registration,
     )
 
 
@@ -195,9 +220,18 @@ def _radar_bands(sar: SceneFacts) -> tuple[Band]:
     return (next(band for band in sar.bands if band.name == name),)
 
 
-def _common_ground(
-    optical: SceneFacts, sar: SceneFacts
-) -> tuple[tuple[tuple[int, int], tuple[int, int]], tuple[int, int]]:
+def _find_ground(optical: SceneFacts, sar: SceneFacts, registration: str) -> Ground:
+    """Return where the ground that chips are cut from begins in each, and its height and width, pixels."""
+    if not registration:
+        return _common_ground(optical, sar)
+    _check_grids(optical.grid, sar.grid, f"{optical.id} and {sar.id}")
+    if not share_ground(optical.grid, sar.grid):
+        raise InputError(f"{optical.id} and {sar.id} share no ground; give two cubes of one place.")
+    # All of the optical scene: chips without radar are left out like any others without data.
+    return ((0, 0), (0, 0)), optical.grid.shape_yx
+
+
+def _common_ground(optical: SceneFacts, sar: SceneFacts) -> Ground:
     """Return where the ground that both cover begins in each, and its height and width, pixels."""
     col, row = _shift(optical.grid, sar.grid, f"{optical.id} and {sar.id}")
     tops = [(max(shift, 0), max(-shift, 0)) for shift in (row, col)]
@@ -213,9 +247,7 @@ def _common_ground(
 
 def _shift(optical: Grid, sar: Grid, which: str) -> tuple[int, int]:
     """Return column and row of the optical grid at which the radar one begins."""
-    known = all(map(math.isfinite, (*optical.transform, *sar.transform)))
-    if not known or Affine(*optical.transform).is_degenerate:
-        raise InputError(f"{which} lie on grids that are no grids; look at their items' proj:transform.")
+    _check_grids(optical, sar, which)
     relative = ~Affine(*optical.transform) @ Affine(*sar.transform)
     reach = max(*sar.shape_yx, *optical.shape_yx)
     bent = max(abs(relative.a - 1), abs(relative.b), abs(relative.d), abs(relative.e - 1)) * reach
@@ -223,7 +255,13 @@ def _shift(optical: Grid, sar: Grid, which: str) -> tuple[int, int]:
     apart = max(abs(relative.c - col), abs(relative.f - row))
     if not is_same_crs(optical, sar) or bent > _WHOLE or apart > _WHOLE:
         raise InputError(
-            f"{which} do not lie on one grid; ingest both with one CRS, resolution and area, or register one "
-            "to the other first."
+            f"{which} do not lie on one grid; ingest both with one CRS, resolution and area, or register the "
+            "radar cube to the other and give --registration."
         )
     return col, row
+
+
+def _check_grids(optical: Grid, sar: Grid, which: str) -> None:
+    known = all(map(math.isfinite, (*optical.transform, *sar.transform)))
+    if not known or any(Affine(*grid.transform).is_degenerate for grid in (optical, sar)):
+        raise InputError(f"{which} lie on grids that are no grids; look at their items' proj:transform.")

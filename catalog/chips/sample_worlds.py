@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from catalog.sample.frame import place_frame
 from catalog.sample.optical import OFFSET_DN, SCALE_DN, render_optical
 from catalog.sample.radar import RadarPass, render_radar
 from catalog.sample.ships import place_ships
-from catalog.sample.surface import draw_surface
+from catalog.sample.surface import draw_surface, map_truth
 from catalog.sample.town import build_town
 from infra.errors import InputError
 
@@ -27,6 +28,20 @@ _GSD_M = 10.0
 _ORIGIN_LONLAT = (2.30, 54.75)
 _COLOURS = ("red", "green", "blue")
 _FLIGHTS = (("descending", 282.5), ("ascending", 77.5))
+
+
+class World(NamedTuple):
+    """One world as two sensors see it, with the truth, all on one grid.
+
+    Attributes:
+        rgb: float32 (3, 512, 512), reflectance.
+        sar: float32 (1, 512, 512), VV in decibels.
+        cover: uint8 (512, 512), a ``catalog.sample.cover.Cover`` each.
+    """
+
+    rgb: NDArray[np.float32]
+    sar: NDArray[np.float32]
+    cover: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -68,14 +83,19 @@ class SampleWorlds:
     def read(self, index: int) -> Chip:
         """Draw a chip: reflectance, and VV in decibels. Chips of one world follow one another."""
         world, place = divmod(index, len(self._windows))
-        rgb, sar = _draw_world(_FIRST_SEED + world)
+        rgb, sar, _ = draw_world(world)
         rows, columns = self._windows[place].slices
         return Chip(rgb[:, rows, columns].copy(), sar[:, rows, columns].copy())
 
 
 @lru_cache(maxsize=1)
-def _draw_world(seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Draw one world as a camera and as a radar sees it, the radar exactly where it should be."""
+def draw_world(number: int) -> World:
+    """Draw one world as a camera and as a radar sees it, the radar exactly where it should be.
+
+    Args:
+        number: which, 0 and up, as chips of ``SampleWorlds`` count them.
+    """
+    seed = _FIRST_SEED + number
     rng = np.random.default_rng([seed, 90])
     frame = place_frame(_ORIGIN_LONLAT, size_px=WORLD_PX, gsd_m=_GSD_M)
     surface = draw_surface(build_town(seed, frame))
@@ -92,4 +112,5 @@ def _draw_world(seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     )
     radar = render_radar(surface, flight, place_ships(surface.town, 1), key=0)
     stored = np.stack([optical.bands[name] for name in _COLOURS]).astype(np.float32)
-    return (stored - np.float32(OFFSET_DN)) / np.float32(SCALE_DN), radar.bands["vv"][None]
+    cover = map_truth(surface)[0].astype(np.uint8)
+    return World((stored - np.float32(OFFSET_DN)) / np.float32(SCALE_DN), radar.bands["vv"][None], cover)

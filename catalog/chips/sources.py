@@ -40,6 +40,7 @@ class CubesPlace:
         optical: what its item says.
         sar: likewise.
         size_px: side of the chips.
+        registration: item that the radar cube's grid was corrected by; empty without one.
         kept: numbers of the windows that are chips, rising.
     """
 
@@ -49,6 +50,7 @@ class CubesPlace:
     sar: SceneFacts
     size_px: int
     kept: tuple[int, ...]
+    registration: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +160,7 @@ def _place_of(reader: AlignedCubes | PatchFolder) -> CubesPlace | PatchesPlace:
             sar=reader.sar,
             size_px=reader.size_px,
             kept=reader.kept,
+            registration=reader.registration,
         )
     return PatchesPlace(
         folder=str(reader.folder.absolute()),
@@ -169,7 +172,9 @@ def _place_of(reader: AlignedCubes | PatchFolder) -> CubesPlace | PatchesPlace:
 
 def _describe(reader: AlignedCubes | PatchFolder) -> str:
     if isinstance(reader, AlignedCubes):
-        return f"{reader.size_px} px, cut from cubes of {reader.optical.title} and {reader.sar.title}, dB"
+        how = f", registered by {reader.registration}" if reader.registration else ""
+        titles = f"{reader.optical.title} and {reader.sar.title}"
+        return f"{reader.size_px} px, cut from cubes of {titles}{how}, dB"
     return f"pairs of files, radar in {reader.sar_unit}"
 
 
@@ -204,7 +209,11 @@ def _digest(spelt: dict[str, Any]) -> str:
 
 
 def _open_cubes(place: CubesPlace) -> AlignedCubes:
-    whole = cover_cubes(place.store, place.optical, place.sar, size_px=place.size_px)
+    if place.registration:
+        check_id(place.registration, what="registration")
+    whole = cover_cubes(
+        place.store, place.optical, place.sar, size_px=place.size_px, registration=place.registration
+    )
     numbers = sorted(set(place.kept))
     if list(place.kept) != numbers or (numbers and not 0 <= numbers[0] <= numbers[-1] < len(whole)):
         raise InputError(f"its windows do not rise from 0 to {len(whole) - 1}")

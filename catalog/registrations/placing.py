@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
@@ -28,6 +29,8 @@ _SAME_PX = 1e-3
 # taking pixels as they are changes nothing that is found; and it is a thousand times what float64 leaves of
 # world coordinates (2e7 m on pixels of 1 cm: 4e-7 px), so rounding alone never causes resampling.
 _COARSER = 1.5
+# Rasterio silences a warning for the whole process while it wraps an array: of two threads one would give it.
+_ONE_WARP = threading.Lock()
 
 
 def cut_blocks(shape: tuple[int, int], edge_px: int) -> Iterator[Window]:
@@ -135,17 +138,18 @@ def place_on_grid(plane: NDArray[np.float32], source: Grid, grid: Grid, way: Way
     if way == "window":
         relative = ~Affine(*source.transform) @ Affine(*grid.transform)
         return _take_window(plane, round(relative.f), round(relative.c), result)
-    reproject(
-        plane,
-        result,
-        src_transform=Affine(*source.transform),
-        src_crs=source.crs,
-        src_nodata=np.nan,
-        dst_transform=Affine(*grid.transform),
-        dst_crs=grid.crs,
-        dst_nodata=np.nan,
-        resampling=Resampling[way],
-    )
+    with _ONE_WARP:
+        reproject(
+            plane,
+            result,
+            src_transform=Affine(*source.transform),
+            src_crs=source.crs,
+            src_nodata=np.nan,
+            dst_transform=Affine(*grid.transform),
+            dst_crs=grid.crs,
+            dst_nodata=np.nan,
+            resampling=Resampling[way],
+        )
     return result
 
 

@@ -27,8 +27,11 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of chips; made where missing")]
-Optical = Annotated[str, typer.Option(metavar="ITEM", help="Cube with red, green and blue")]
-Sar = Annotated[str, typer.Option(metavar="ITEM", help="Radar cube on the same grid")]
+Registration = Annotated[
+    str | None, typer.Option(metavar="ITEM", help="Radar cube registered to an optical one; names both")
+]
+Optical = Annotated[str | None, typer.Option(metavar="ITEM", help="Cube with red, green and blue")]
+Sar = Annotated[str | None, typer.Option(metavar="ITEM", help="Radar cube on the same grid")]
 Size = Annotated[int, typer.Option("--size-px", min=1, help="Side of a chip")]
 LeastValid = Annotated[float, typer.Option(help="Part of a chip that must hold radar data, 0 to 1")]
 Licence = Annotated[str, typer.Option(help="Under which the images may be trained on, for the model's card")]
@@ -42,30 +45,39 @@ WorldSize = Annotated[int, typer.Option("--size-px", help="Side of a chip, 32 to
 
 @app.command("cubes")
 def cubes(  # noqa: PLR0913 - the options are the command's contract
-    optical: Optical,
-    sar: Sar,
     out: Out,
+    registration: Registration = None,
+    optical: Optical = None,
+    sar: Sar = None,
     store: Store = None,
     size_px: Size = 1024,
     least_valid: LeastValid = 0.7,
     licence: Licence = "licence not stated",
     as_json: Json = False,
 ) -> int:
-    """Plan chips of an optical and a radar cube that lie on one grid, to be read straight from Zarr.
+    """Plan chips of an optical and a radar cube, registered or on one grid, to be read straight from Zarr.
 
-    Example: terraloom chips cubes --store ./store --optical ITEM --sar ITEM --size-px 256 --out ./chips
+    Example: terraloom chips cubes --store ./store --registration ITEM --size-px 256 --out ./chips
     """
     from catalog.chips.cubes import plan_chips
     from catalog.chips.sources import write_source
     from infra.storage import open_storage
 
     storage = open_storage(chosen_store(store))
-    scenes = _look_up(storage, optical, sar)
-    reader, choice = plan_chips(storage.uri, *scenes, size_px=size_px, least_valid=least_valid)
+    colour, radar = _find_pair(storage, registration, optical, sar)
+    reader, choice = plan_chips(
+        storage.uri,
+        colour,
+        radar,
+        size_px=size_px,
+        least_valid=least_valid,
+        registration=registration or "",
+    )
     if not choice.windows:
         raise InputError(
-            f"No chip of {size_px} px of {optical} and {sar} holds enough data ({choice.blank} hold none, "
-            f"{choice.sparse} too little); give a smaller --size-px or --least-valid."
+            f"No chip of {size_px} px of {colour.id} and {radar.id} holds enough data "
+            f"({choice.blank} hold none, {choice.sparse} too little); "
+            "give a smaller --size-px or --least-valid."
         )
     path = write_source(out, reader, _measure(reader), licence=licence)
     told = {"file": str(path), "chips": len(reader), "blank": choice.blank, "sparse": choice.sparse}
@@ -111,6 +123,29 @@ def worlds(out: Out, count: Count = 48, size_px: WorldSize = 256, as_json: Json 
     found = write_chips(path, reader, source=source, licence="our own")
     told = {"file": str(path), "chips": found.chips - found.blank, "blank": found.blank}
     return _tell([told], as_json=as_json)
+
+
+def _find_pair(
+    storage: Storage, registration: str | None, optical: str | None, sar: str | None
+) -> tuple[SceneFacts, SceneFacts]:
+    """Return the facts of both cubes, the radar one's grid corrected where a registration says how."""
+    if registration is None:
+        if optical is None or sar is None:
+            raise InputError("Chips are of two cubes: give --registration, or --optical and --sar.")
+        colour, radar = _look_up(storage, optical, sar)
+        return colour, radar
+    if (optical, sar) != (None, None):
+        raise InputError("A registration names both its cubes; leave out --optical and --sar.")
+    from catalog.registrations.corrections import read_correction
+
+    correction = read_correction(storage, registration)
+    fixed, moving = _look_up(storage, correction.fixed, correction.moving)
+    if fixed.radar or not moving.radar:
+        raise InputError(
+            f"{registration} moves {moving.id} to {fixed.id}; give one that moves a radar cube to an "
+            "optical one."
+        )
+    return fixed, correction.correct(moving)
 
 
 def _look_up(storage: Storage, optical: str, sar: str) -> list[SceneFacts]:

@@ -64,11 +64,11 @@ def downstream(  # noqa: PLR0913 - the options are the command's contract
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
-    """Train a task and measure it on places it never saw, beside what can be said without learning.
+    r"""Train a task and measure it on places it never saw, beside what can be said without learning.
 
     Without --data and without [data] in the configuration the places are drawn ones.
 
-    Example: terraloom evaluate downstream --task roads --data "chips/*_west.tif" --test "chips/*_east.tif"
+    Example: terraloom evaluate downstream --task roads --data "chips/\*_west.tif" --test "chips/\*_east.tif"
     """
     from models.downstream.evaluation import measure_task, train_task
     from models.training.devices import choose_device

@@ -36,9 +36,7 @@ Processes = Annotated[
 ]
 Chips = Annotated[
     str | None,
-    typer.Option(
-        metavar="FOLDER", help="What 'terraloom chips' wrote, for mars-tiny-chips and mars-tiny-optical"
-    ),
+    typer.Option(metavar="FOLDER", help="What 'terraloom chips' wrote, for the other stages of mars-tiny"),
 ]
 Start = Annotated[
     str | None, typer.Option(metavar="FILE", help="Weights that those go on from  [default: fresh ones]")

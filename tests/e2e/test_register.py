@@ -14,6 +14,7 @@ import pystac_client
 import pytest
 from affine import Affine
 
+from catalog.chips.sources import open_source
 from tests.support.processes import CommandLine, Ended
 from tests.support.schemas import validate_collection, validate_item
 from tests.support.snapshots import comparable_items, copy_store, read_items, store_tree
@@ -82,6 +83,26 @@ def test_the_item_is_valid_and_found_by_its_figures(registered, mapped, bare_ter
         assert sources == {pair["fixed"], pair["moving"]}
         table = geopandas.read_parquet(io.BytesIO(httpx.get(item.assets["tie_points"].href).content))
     assert table["agrees"].sum() == pair["figures"]["inliers"]
+
+
+def test_the_registered_pair_gives_chips_to_learn_from(registered, mapped, warm_terraloom, tmp_path):
+    (pair,) = registered["registrations"]
+    words = ("chips", "cubes", "--store", mapped, "--size-px", "96", "--json", "--out", tmp_path / "chips")
+    told = warm_terraloom.run(*words, "--registration", pair["id"]).told
+    (path,) = (tmp_path / "chips").iterdir()
+    assert told["sources"][0]["file"] == str(path)
+    reader, said = open_source(path)
+    assert len(reader) == told["sources"][0]["chips"] > 0
+    assert pair["id"] in said.facts
+    assert reader.sar.grid.transform == tuple(
+        json.loads((mapped / "registrations" / pair["id"] / "transform.json").read_text())[
+            "corrected_transform"
+        ]
+    )
+    for name, message in (("nothing", "no registration 'nothing'"), (pair["moving"], "no registration")):
+        ended = warm_terraloom.run(*words, "--registration", name)
+        assert ended.code == 2
+        assert message in ended.err
 
 
 def test_a_second_run_writes_nothing(registered, mapped, warm_terraloom):

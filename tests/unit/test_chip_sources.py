@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 
@@ -71,6 +72,19 @@ def test_a_source_file_holds_windows_and_no_pixels(planned, tmp_path):
     assert 0 not in told["place"]["kept"] or choice.sparse == 0
     np.testing.assert_array_equal(reader.read(3).sar, again.read(3).sar)
     assert found.statistics == {**measure_chips(again).mean_and_std(), "sar_unit": "dB"}
+
+
+def test_a_registered_pair_comes_back_from_its_file(tmp_path):
+    optical, sar, _, _ = write_cubes(tmp_path / "store")
+    transform = (10.0, 0.0, 400_093.0, 0.0, -10.0, 5_000_204.0)
+    moved = dataclasses.replace(sar, grid=dataclasses.replace(sar.grid, transform=transform))
+    reader, _ = plan_chips(str(tmp_path / "store"), optical, moved, size_px=40, registration="registered")
+    again, told = open_source(write_source(tmp_path, reader, measure_chips(reader), licence="none"))
+    assert (again.sar.grid, again.windows) == (reader.sar.grid, reader.windows)
+    assert "registered by registered" in told.facts
+    np.testing.assert_array_equal(again.read(1).sar, reader.read(1).sar)
+    with pytest.raises(InputError, match="register the radar cube"):
+        plan_chips(str(tmp_path / "store"), optical, moved, size_px=40)
 
 
 def test_a_training_learns_from_cubes_and_folders_where_they_lie(planned, tmp_path):

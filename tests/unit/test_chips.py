@@ -8,6 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
+from affine import Affine
 
 from catalog.chips.cubes import plan_chips
 from catalog.chips.files import write_chips
@@ -17,6 +18,7 @@ from catalog.chips.rasters import cut_rasters, find_bigearthnet, find_pictures, 
 from catalog.chips.records import Chip, describe_chip, merge_chips
 from catalog.chips.statistics import measure_chips
 from catalog.chips.windows import ChipWindow, choose_windows, plan_windows
+from catalog.registrations.corrections import Correction
 from infra.errors import DataError, InputError, NotFoundError
 from tests.support.chips import (
     ArrayChips,
@@ -107,6 +109,43 @@ def test_chips_come_straight_from_cubes(cubes, tmp_path):
     rest, choice = plan_chips(str(tmp_path), optical, radar, size_px=18, least_valid=0.5)
     assert choice.blank > 0
     assert len(rest) + choice.blank + choice.sparse == 7 * 5
+
+
+def test_a_registered_radar_is_put_where_it_truly_lies(cubes, tmp_path):
+    rows, cols = np.mgrid[:140, :120] + 0.5
+    slope = (-20 + 0.05 * cols - 0.08 * rows).astype(np.float32)  # dB, of the radar's own pixels
+    stated = make_cube(
+        tmp_path, "late", {"vv": slope}, [backscatter("dB")], corner=(400_100, 5_000_200), radar=True
+    )
+    said = {"fixed": "optical", "moving": "late", "explanation": "they agree", "applied": "geotransform"}
+    true = (10.0, 0.2, 400_063.0, -0.2, -10.0, 5_000_224.0)
+    correction = Correction(**said, registered=True, corrected_transform=true)
+    reader, choice = plan_chips(
+        str(tmp_path), cubes[0], correction.correct(stated), size_px=32, registration="late-registered"
+    )
+    assert reader.name == "late-registered"
+    assert len(reader) + choice.blank + choice.sparse == 5 * 4  # of all the optical cube
+    window, chip = reader.windows[6], reader.read(6)
+    x, y = (side + 0.5 for side in np.meshgrid(*(np.arange(n, n + 32) for n in (window.col, window.row))))
+    own = ~Affine(*true) @ Affine(*cubes[0].grid.transform)
+    col, row = own.a * x + own.b * y + own.c, own.d * x + own.e * y + own.f
+    assert chip.valid.all()
+    np.testing.assert_allclose(chip.sar[0], -20 + 0.05 * col - 0.08 * row, atol=2e-3)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(reader)).read(6).sar, chip.sar)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"registered": False, "explanation": "too few tie points agree."}, "too few tie points"),
+        ({"applied": "warp", "corrected_transform": None}, "bends its pixels"),
+    ],
+)
+def test_a_registration_that_moves_no_grid_is_refused(cubes, change, told):
+    said = {"fixed": "optical", "moving": "radar", "explanation": "they agree", "applied": "geotransform"}
+    stated = {**said, "registered": True, "corrected_transform": cubes[1].grid.transform, **change}
+    with pytest.raises(InputError, match=told):
+        Correction(**stated).correct(cubes[1])
 
 
 def test_statistics_are_those_of_all_valid_pixels(cubes, tmp_path):
