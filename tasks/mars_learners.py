@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.mars import training
+from models.mars import stages
 from models.mars.chips import ReaderChips, join_reader
+from models.mars.missing import FillLearner
+from models.mars.training import MarsLearner
 
 
 def open_source(path: Path) -> ReaderChips:
@@ -25,11 +27,16 @@ def open_source(path: Path) -> ReaderChips:
     return join_reader(reader, told.statistics, facts=told.facts, digest=told.digest)
 
 
-def mars_tiny_chips() -> training.MarsLearner:
-    """Return the learner of the tiny preset that sees real chips besides; see ``models.mars.training``."""
-    return training.mars_tiny_chips(open_source)
+def mars_tiny_chips() -> MarsLearner:
+    """Return the learner of the tiny preset that sees real chips besides; see ``models.mars.stages``."""
+    return stages.mars_tiny_chips(open_source)
 
 
-def mars_tiny_optical() -> training.MarsLearner:
-    """Return the learner of the optical stage; see ``models.mars.training``."""
-    return training.mars_tiny_optical(open_source)
+def mars_tiny_missing() -> FillLearner:
+    """Return the learner of what a missing modality looks like; see ``models.mars.stages``."""
+    return stages.mars_tiny_missing(open_source)
+
+
+def mars_tiny_optical() -> MarsLearner:
+    """Return the learner of the optical stage; see ``models.mars.stages``."""
+    return stages.mars_tiny_optical(open_source)

@@ -32,6 +32,7 @@ class MarsConfig:
         mma_heads: of the attention in these.
         mlp_ratio: width of every hidden layer over its block's own.
         dense_width: features of a cell of the dense map, both modalities together.
+        fill_width: features a missing modality's maps are guessed through.
         drop_path: of the deepest encoder block while training; blocks before it have less.
         activation_checkpointing: compute activations anew in the backward pass instead of keeping them.
         reference_compat: build the published network, block by block and parameter by parameter, with
@@ -51,6 +52,7 @@ class MarsConfig:
     mma_heads: int = 8
     mlp_ratio: float = 4.0
     dense_width: int = 256
+    fill_width: int = 128
     drop_path: float = 0.1
     activation_checkpointing: bool = False
     reference_compat: bool = False

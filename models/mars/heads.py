@@ -75,40 +75,6 @@ class DensePixelHead(nn.Module):
         return F.pixel_shuffle(self.layers(dense).permute(0, 3, 1, 2), PATCH_PX)
 
 
-class LevelFill(nn.Module):
-    """Guess one modality's finer maps from the other's, cell by cell.
-
-    Starts with 0 for every answer: unlearned, it adds nothing that was not seen.
-
-    Args:
-        widths: features of the maps that are guessed.
-    """
-
-    def __init__(self, widths: Sequence[int]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Sequential(nn.LayerNorm(own), nn.Linear(own, own)) for own in widths)
-        for layer in self.layers:
-            assert isinstance(layer, nn.Sequential)
-            nn.init.zeros_(layer[1].weight)  # type: ignore[arg-type]
-            nn.init.zeros_(layer[1].bias)  # type: ignore[arg-type]
-
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Return as many maps as it guesses, of the first of those given, (batch, width_i, …)."""
-        return [
-            layer(one.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-            for layer, one in zip(self.layers, maps[: len(self.layers)], strict=True)
-        ]
-
-
-def relative_error(guess: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean squared error over the truth's variance; 1 for guessing its mean everywhere."""
-    truth = truth.float()
-    # Per feature: a strong one would drown the others.
-    axes = [axis for axis in range(truth.ndim) if axis != 1]
-    error = (guess.float() - truth).square().mean(dim=axes)
-    return (error / (truth.var(dim=axes, correction=0) + 1e-4)).clamp_max(1e4).mean()
-
-
 def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """Return tokens (batch, rows × columns, width) as a map (batch, width, rows, columns)."""
     return tokens.transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], *grid)

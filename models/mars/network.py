@@ -10,13 +10,12 @@ from torch import Tensor, nn
 from infra.errors import InputError
 from models.mars.config import CHANNELS, MarsConfig
 from models.mars.encoder import MarsEncoder
+from models.mars.filling import ModalityFill, relative_error
 from models.mars.heads import (
     DenseDecoder,
     DensePixelHead,
-    LevelFill,
     PixelShuffleHead,
     as_map,
-    relative_error,
 )
 from models.mars.inputs import check_images, fill_nodata
 from models.mars.mma import MetaModalityAttention
@@ -98,8 +97,8 @@ class Mars(nn.Module):
         self.decoder_sar = DenseDecoder(config.widths, half)
         self.head_rgb = DensePixelHead(half, CHANNELS["rgb"])
         self.head_sar = DensePixelHead(half, CHANNELS["sar"])
-        self.rgb_from_sar = LevelFill(config.widths[:-1])
-        self.sar_from_rgb = LevelFill(config.widths[:-1])
+        self.rgb_from_sar = ModalityFill(config)
+        self.sar_from_rgb = ModalityFill(config)
 
     def forward(self, rgb: Tensor | None, sar: Tensor | None, mask: Tensor | None = None) -> MarsAnswer:
         """Look at images and rebuild them.
@@ -143,19 +142,18 @@ class Mars(nn.Module):
         given = seen.rgb_pyramid or seen.sar_pyramid
         assert given is not None
         grid = (given[-1].shape[2], given[-1].shape[3])
-        rgb, sar = seen.rgb_pyramid, seen.sar_pyramid
-        if self.config.reference_compat:
-            finer = [[torch.zeros_like(one) for one in given] if own is None else own for own in (rgb, sar)]
-        else:
-            finer = [
-                self.rgb_from_sar(given) if rgb is None else rgb,
-                self.sar_from_rgb(given) if sar is None else sar,
-            ]
-        coarsest = (
-            torch.zeros_like(given[-1]) if tokens is None else as_map(tokens, grid)
-            for tokens in (seen.rgb_tokens, seen.sar_tokens)
-        )
-        return [*finer[0][:3], next(coarsest)], [*finer[1][:3], next(coarsest)]
+        sides = (seen.rgb_pyramid, seen.sar_pyramid)
+        tokens = (seen.rgb_tokens, seen.sar_tokens)
+        coarsest = [torch.zeros_like(given[-1]) if one is None else as_map(one, grid) for one in tokens]
+        if None not in sides or self.config.reference_compat:
+            finer = ([torch.zeros_like(map_) for map_ in given] if own is None else own for own in sides)
+            rgb, sar = ([*own[:3], last] for own, last in zip(finer, coarsest, strict=True))
+            return rgb, sar
+        if seen.rgb_pyramid is None:
+            filled = self.rgb_from_sar(given[:3], *coarsest)
+            return filled.missing, [*given[:3], filled.given]
+        filled = self.sar_from_rgb(given[:3], *reversed(coarsest))
+        return [*given[:3], filled.given], filled.missing
 
     def densify(self, seen: MarsFeatures) -> Tensor:
         """Return the dense map, (batch, ``dense_width``, height / 4, width / 4), of what was seen.
@@ -186,17 +184,21 @@ class Mars(nn.Module):
             )
         rgb, sar = ([one.detach() for one in maps] for maps in (rgb, sar))
         grid = (rgb[-1].shape[2], rgb[-1].shape[3])
-        guessed = (
-            (self.rgb_from_sar(sar), self.mma(None, self.encoder_sar.normalise(sar[-1]).detach(), grid)[0]),
-            (self.sar_from_rgb(rgb), self.mma(self.encoder_rgb.normalise(rgb[-1]).detach(), None, grid)[1]),
-        )
-        truths = ((rgb, answer.rgb_tokens), (sar, answer.sar_tokens))
-        parts = []
-        for (maps, tokens), (true_maps, true_tokens) in zip(guessed, truths, strict=True):
-            assert true_tokens is not None
-            parts += [relative_error(*pair) for pair in zip(maps, true_maps[:-1], strict=True)]
-            parts.append((tokens.float() - true_tokens.detach().float()).square().mean())
-        return torch.stack(parts).mean()
+        truth = [
+            [*maps[:3], as_map(tokens.detach(), grid)]
+            for maps, tokens in ((rgb, answer.rgb_tokens), (sar, answer.sar_tokens))
+            if tokens is not None
+        ]
+        by_rgb = self.mma(self.encoder_rgb.normalise(rgb[-1]).detach(), None, grid)
+        by_sar = self.mma(None, self.encoder_sar.normalise(sar[-1]).detach(), grid)
+        errors = [
+            relative_error(guess, true)
+            for alone in (MarsFeatures(rgb, None, *by_rgb), MarsFeatures(None, sar, *by_sar))
+            for guessed, maps in zip(self.levels(alone), truth, strict=True)
+            for guess, true in zip(guessed, maps, strict=True)
+            if guess is not true  # the finer maps of what was given are there already
+        ]
+        return torch.stack(errors).mean()
 
     def _join(self, seen: MarsFeatures) -> tuple[Tensor, Tensor]:
         rgb, sar = self.levels(seen)

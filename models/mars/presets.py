@@ -19,6 +19,7 @@ PRESETS: dict[str, MarsConfig] = {
         mma_rounds=1,
         mlp_ratio=3.0,
         dense_width=128,
+        fill_width=48,
         drop_path=0.0,
     ),
     "mars-base": MarsConfig(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,9 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from infra.digests import sha256_of_file
-from infra.errors import ConfigError, NotFoundError
-from models.mars.checkpoint import find_weights, load_encoder, load_mars
-from models.mars.chips import ChipFile, OpenSource, ReaderChips, find_chips, refuse_source
+from models.mars.checkpoint import load_encoder, load_mars
+from models.mars.chips import ChipFile, ReaderChips
 from models.mars.config import COARSEST_PX, MarsConfig
 from models.mars.facts import describe_mars
 from models.mars.lessons import Chips, LessonConfig, draw_chips
@@ -29,7 +27,6 @@ from models.mars.losses import (
 from models.mars.network import Mars, MarsAnswer
 from models.mars.places import NAME as PROCEDURAL
 from models.mars.places import place_statistics
-from models.mars.presets import find_preset
 from models.mars.statistics import (
     STATISTICS_BUFFER,
     Statistics,
@@ -38,7 +35,6 @@ from models.mars.statistics import (
 from models.mars.teacher import MOMENTUM, Teacher
 from models.scores.retrieval import rank_partners, recall_at
 from models.training.config import TrainingConfig
-from models.training.registry import CHIPS_VARIABLE, START_VARIABLE
 from models.training.trainable import ModelFacts
 
 _VALIDATION_SEED = 0
@@ -81,10 +77,6 @@ class LossWeights:
     contrast: float = 1.0
     filled: float = 1.0
     guessed: float = 1.0
-
-
-# Unweighted, the contrast's gradient in the small encoders is ten times that of what is rebuilt.
-_TINY_WEIGHTS = LossWeights(rebuilt=4.0)
 
 
 @dataclass(frozen=True)
@@ -190,8 +182,7 @@ class MarsLearner:
         assert isinstance(module, MarsPretraining)
         errors, means = [], []
         with _at_rest(module), torch.no_grad():
-            for batch in _held_out(self.lessons, self.config):
-                seen = _to(batch, device)
+            for seen in held_out_batches(self.lessons, self.config, device):
                 answer = module.mars(seen.rgb, seen.sar, seen.mask)
                 errors.append(float(rebuilding_loss(answer, seen, seen.mask)))
                 if seen.sar is not None:
@@ -259,66 +250,6 @@ def image_features(mars: Mars, batch: Chips) -> tuple[Tensor, Tensor]:
     return rgb, sar
 
 
-def mars_tiny() -> MarsLearner:
-    """Return the learner of the tiny preset, which sees drawn places only."""
-    return MarsLearner(find_preset("mars-tiny"), weights=_TINY_WEIGHTS)
-
-
-def mars_tiny_chips(open_source: OpenSource = refuse_source) -> MarsLearner:
-    """Return the learner of the tiny preset that sees real chips besides.
-
-    Args:
-        open_source: opens source files, see ``find_chips``.
-
-    Raises:
-        ConfigError: the environment names no folder of chips, or nothing opens its source files.
-        NotFoundError: it holds none with both sides.
-        DataError: one of them cannot be used.
-    """
-    folder = os.environ.get(CHIPS_VARIABLE)
-    if not folder:
-        raise ConfigError(
-            f"no chips are named to learn from; give --chips FOLDER, or let {CHIPS_VARIABLE} name one"
-        )
-    sources = tuple(one for one in find_chips(Path(folder), open_source) if len(one.modalities) == 2)
-    if not sources:
-        raise NotFoundError(f"{folder} holds no chips with both rgb and sar; write some first")
-    return MarsLearner(
-        find_preset("mars-tiny"),
-        LessonConfig(real=16, masked=6, jitter=0.4),
-        sources=sources,
-        weights=LossWeights(rebuilt=4.0, contrast=2.0),
-        start=_find_start(),
-        label="-chips",
-    )
-
-
-def mars_tiny_optical(open_source: OpenSource = refuse_source) -> MarsLearner:
-    """Return the optical stage: the shipped tiny preset, or weights that are named, go on in colour alone.
-
-    Args:
-        open_source: opens source files, see ``find_chips``.
-
-    Raises:
-        InputError: no weights are shipped nor named.
-        ConfigError: nothing opens the source files of the folder that the environment names.
-        NotFoundError: it holds no chips.
-        DataError: one of them cannot be used.
-    """
-    folder = os.environ.get(CHIPS_VARIABLE)
-    found = find_chips(Path(folder), open_source) if folder else ()
-    sources = tuple(one for one in found if "rgb" in one.modalities)
-    lessons = LessonConfig(optical=True, alone=0, real=8)
-    config = find_preset("mars-tiny")
-    start = _find_start() or find_weights(config.name)
-    return MarsLearner(config, lessons, sources, weights=_TINY_WEIGHTS, start=start, label="-optical")
-
-
-def _find_start() -> Path | None:
-    named = os.environ.get(START_VARIABLE)
-    return Path(named) if named else None
-
-
 @contextmanager
 def _at_rest(module: nn.Module) -> Iterator[None]:
     """Put a module into evaluation mode for a block; afterwards it is as it was."""
@@ -335,12 +266,15 @@ def _recall_at_1(queries: Tensor, keys: Tensor) -> float:
     return recall_at(ranks, (1,))[1]
 
 
+def held_out_batches(lessons: LessonConfig, config: MarsConfig, device: torch.device) -> Iterator[Chips]:
+    """Return batches of drawn places that no lesson holds, each place once."""
+    return (_to(batch, device) for batch in _held_out(replace(lessons, reuse=1), config))
+
+
 @lru_cache(maxsize=1)
 def _held_out(lessons: LessonConfig, config: MarsConfig) -> tuple[Chips, ...]:
-    """Return batches of places that no lesson holds, each place once."""
-    apart = replace(lessons, reuse=1)
     return tuple(
-        draw_chips(apart, config, _VALIDATION_SEED, step, stream="held-out")
+        draw_chips(lessons, config, _VALIDATION_SEED, step, stream="held-out")
         for step in range(_VALIDATION_BATCHES)
     )
 

@@ -16,13 +16,14 @@ _DOWNSTREAM_TASKS = (
 )  # fmt: skip
 TRAINABLES: dict[str, str] = {
     "mapglue-tiny": "models.mapglue.training:mapglue_tiny",
-    "mars-tiny": "models.mars.training:mars_tiny",
+    "mars-tiny": "models.mars.stages:mars_tiny",
     "mars-tiny-chips": "tasks.mars_learners:mars_tiny_chips",
+    "mars-tiny-missing": "tasks.mars_learners:mars_tiny_missing",
     "mars-tiny-optical": "tasks.mars_learners:mars_tiny_optical",
     **{f"downstream-{task}": f"models.downstream.trainables:{task}" for task in _DOWNSTREAM_TASKS},
 }
 """``module:function`` without arguments; imported only when that model is trained."""
-CHIP_MODELS = ("mars-tiny-chips", "mars-tiny-optical")
+CHIP_MODELS = ("mars-tiny-chips", "mars-tiny-missing", "mars-tiny-optical")
 """Those that learn from a folder of chips besides drawn places."""
 START_VARIABLE = "TERRALOOM_START"
 """Environment: file of weights that those go on from."""

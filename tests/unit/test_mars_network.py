@@ -10,7 +10,8 @@ import torch
 
 from infra.errors import ConfigError, InputError
 from models.mars.dense import MarsDenseEncoder
-from models.mars.heads import DenseDecoder, relative_error
+from models.mars.filling import relative_error
+from models.mars.heads import DenseDecoder
 from models.mars.masking import draw_masks
 from models.mars.network import Mars
 from models.mars.presets import PRESETS, find_preset

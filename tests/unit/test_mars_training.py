@@ -17,9 +17,10 @@ from models.mars.lessons import draw_chips
 from models.mars.places import place_statistics
 from models.mars.presets import find_preset
 from models.mars.ship import ship_weights
+from models.mars.stages import mars_tiny, mars_tiny_chips
 from models.mars.statistics import load_statistics
 from models.mars.teacher import Teacher
-from models.mars.training import MarsLearner, mars_tiny, mars_tiny_chips
+from models.mars.training import MarsLearner
 from models.training.config import TrainingConfig
 from models.training.history import HISTORY_NAME, read_history
 from models.training.loop import identity_of, train
