@@ -231,7 +231,7 @@ def layout_of(plan: EmbeddingPlan) -> WindowLayout:
 def encode_rows(
     storage: Storage, plan: EmbeddingPlan, section: Section, survey: VectorSurvey, place: EncodingPlace
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield the rows of cells of a section as they are done: the first, and float32 (width, rows, cols)."""
+    """Yield the rows of cells of a section as they are done: the first, and float32 (rows, cols, width)."""
     from models.encoding.prefetch import read_ahead
     from models.encoding.stream import encode_strips
     from models.encoding.strips import Rows, cut_strips

@@ -40,7 +40,7 @@ def project_blocks(
     """Average vectors over blocks of cells and give their principal components.
 
     Args:
-        values: (width, rows, columns).
+        values: (rows, columns, width).
         known: bool (rows, columns): where there are vectors.
         block: Edge of a block, cells.
         survey: Has mean and axes.
@@ -50,8 +50,8 @@ def project_blocks(
     """
     axes = np.asarray(survey.axes, np.float32)
     offset = axes @ np.asarray(survey.mean, np.float32)
-    seen = (values if known.all() else np.where(known, values, np.float32(0))).reshape(len(values), -1)
-    along = (axes @ seen).reshape(3, *known.shape) - offset[:, None, None]
+    seen = values if known.all() else np.where(known[..., None], values, np.float32(0))
+    along = np.moveaxis(seen @ axes.T - offset, 2, 0)
     rows, cols = known.shape
     tops, lefts = np.arange(0, rows, block), np.arange(0, cols, block)
     total = np.add.reduceat(np.add.reduceat(np.where(known, along, 0), tops, axis=1), lefts, axis=2)

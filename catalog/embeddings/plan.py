@@ -18,7 +18,7 @@ from infra.digests import canonical_json, sha256_of_json
 from infra.errors import InputError
 
 ALGORITHM = "embedding"
-ALGORITHM_VERSION = "2"
+ALGORITHM_VERSION = "3"
 """Raised whenever the same inputs would give other vectors or another layout."""
 PRODUCTS_FOLDER = "embeddings"
 DTYPES = ("float16", "float32", "int8")

@@ -18,6 +18,8 @@ from catalog.embeddings.sections import SectionReceipt, SectionSums, VectorSurve
 from infra.errors import InternalError
 from infra.storage import Storage
 
+_ROWS_AT_ONCE = 8
+
 
 class SectionWriter:
     """Takes the rows of one section from above, and writes a row of shards as soon as it is full.
@@ -34,8 +36,7 @@ class SectionWriter:
         self._scale = choose_scale(plan.settings.dtype, survey.reach)
         self._store = RecordingStore(storage, f"{plan.path}/{CUBE_FOLDER}")
         self._array = _open(self._store)
-        cols = plan.grid.shape_yx[1]
-        self._buffer = np.empty((plan.settings.width, plan.grid.shard_px, cols), np.float32)
+        self._pieces: list[NDArray[np.float32]] = []
         self._filled, self._row = 0, section.first
         self._errors: list[ErrorSums] = []
         self._moments: list[Moments | None] = []
@@ -46,19 +47,20 @@ class SectionWriter:
 
         Args:
             first: The first row, cells; the one after the last that was taken.
-            values: float32 (width, rows, columns), NaN where there is no data.
+            values: float32 (rows, columns, width), NaN where there is no data. They are kept until their
+                shards are full, and must not change.
 
         Raises:
             InternalError: rows are missing, or too many.
             TransientError: the work does not count any more; see ``catalog.embeddings.sections.check_work``.
         """
         expected = self._row + self._filled
-        if first != expected or first + values.shape[1] > self._section.last:
-            raise InternalError(f"rows {first} to {first + values.shape[1]} came where {expected} was next")
+        if first != expected or first + len(values) > self._section.last:
+            raise InternalError(f"rows {first} to {first + len(values)} came where {expected} was next")
         taken = 0
-        while taken < values.shape[1]:
-            room = min(self._rows_now() - self._filled, values.shape[1] - taken)
-            self._buffer[:, self._filled : self._filled + room] = values[:, taken : taken + room]
+        while taken < len(values):
+            room = min(self._rows_now() - self._filled, len(values) - taken)
+            self._pieces.append(values[taken : taken + room])
             self._filled, taken = self._filled + room, taken + room
             if self._filled == self._rows_now():
                 self._write_row()
@@ -89,15 +91,15 @@ class SectionWriter:
         return min(self._plan.grid.shard_px, self._section.last - self._row)
 
     def _write_row(self) -> None:
-        """Write the shards of the buffer, one after the other: what is made of one is soon let go."""
+        """Write a row of shards, one after the other: what is made of one is soon let go."""
         check_work(self._storage, self._plan, self._survey)
         shard, cols = self._plan.grid.shard_px, self._plan.grid.shape_yx[1]
         rows = slice(self._row, self._row + self._filled)
         vectors, shares, pictures = [], [], []
         for left in range(0, cols, shard):
             window = slice(left, min(left + shard, cols))
-            block = self._buffer[:, : self._filled, window]
-            known = np.isfinite(block[0])
+            block = np.concatenate([piece[:, window] for piece in self._pieces])
+            known = np.isfinite(block[..., 0])
             self._write_shard(rows, window, block, known)
             means, share = pool_tiles(block, known, self._plan.tile_cells)
             vectors.append(means)
@@ -106,17 +108,25 @@ class SectionWriter:
         self._vectors.append(np.concatenate(vectors, axis=1))
         self._shares.append(np.concatenate(shares, axis=1))
         self._pictures.append(np.concatenate(pictures, axis=2))
-        self._row, self._filled = self._row + self._filled, 0
+        self._row, self._filled, self._pieces = self._row + self._filled, 0, []
 
     def _write_shard(
         self, rows: slice, cols: slice, block: NDArray[np.float32], known: NDArray[np.bool_]
     ) -> None:
         if not known.any():
             return  # an absent shard reads as no data
-        stored, error = store_vectors(block, self._plan.settings.dtype, self._scale)
+        shape = (self._plan.settings.width, *known.shape)
+        stored = np.empty(shape, self._array.dtype)
+        # A few rows at a time stay in the processor's cache from one look at them to the next.
+        for first in range(0, len(block), _ROWS_AT_ONCE):
+            few = slice(first, first + _ROWS_AT_ONCE)
+            values, there = block[few], known[few]
+            vectors, error = store_vectors(values, self._plan.settings.dtype, self._scale)
+            stored[:, few] = np.moveaxis(vectors, 2, 0)
+            self._errors.append(error)
+            if there.any():
+                self._moments.append(_measure(values if there.all() else values[there]))
         self._array[:, rows, cols] = stored
-        self._errors.append(error)
-        self._moments.append(_measure(block if known.all() else block[:, known]))
 
 
 def pool_tiles(
@@ -125,7 +135,7 @@ def pool_tiles(
     """Average the vectors of each tile.
 
     Args:
-        block: (width, rows, columns); begins with a tile.
+        block: (rows, columns, width); begins with a tile.
         known: bool (rows, columns): where there are vectors.
         edge: Of a tile, cells.
 
@@ -133,19 +143,25 @@ def pool_tiles(
         float32 (tile rows, tile columns, width), 0 where a tile has none; and the share of its cells with
         a vector, of those that the block has.
     """
-    rows, cols = known.shape
-    tops, tiles_across = np.arange(0, rows, edge), -(-cols // edge)
-    # A matrix product sums columns several times faster than numpy's own sums over short runs do.
-    member = (np.arange(cols)[:, None] // edge == np.arange(tiles_across)).astype(np.float32)
 
     def total(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        sums: NDArray[np.float32] = np.add.reduceat(values @ member, tops, axis=-2)
+        """Sum (rows, columns, n) over tiles; a matrix product does it several times faster than sums do."""
+        rows = down @ values.reshape(len(values), -1)
+        sums: NDArray[np.float32] = across @ rows.reshape(len(down), *values.shape[1:])
         return sums
 
-    count = total(known.astype(np.float32))
-    sums = total(block if known.all() else np.where(known, block, np.float32(0)))
-    means = sums / np.maximum(count, 1)
-    return np.ascontiguousarray(np.moveaxis(means, 0, -1)), count / total(np.ones_like(known, np.float32))
+    down, across = (_name_tiles(side, edge) for side in known.shape)
+    count = total(known.astype(np.float32)[..., None])
+    sums = total(block if known.all() else np.where(known[..., None], block, np.float32(0)))
+    shares = count / total(np.ones((*known.shape, 1), np.float32))
+    means: NDArray[np.float32] = np.divide(sums, np.maximum(count, 1), dtype=np.float32)
+    return means, shares[..., 0]
+
+
+def _name_tiles(cells: int, edge: int) -> NDArray[np.float32]:
+    """Return which cells of a row each tile has, 1 or 0, (tiles, cells)."""
+    named: NDArray[np.bool_] = np.arange(cells) // edge == np.arange(-(-cells // edge))[:, None]
+    return named.astype(np.float32)
 
 
 def _open(store: RecordingStore) -> zarr.Array[Any]:

@@ -16,6 +16,8 @@ from models.encoding.feeding import Batch, cut_batches, feed
 from models.encoding.strips import Strip
 from models.encoding.windows import WindowLayout, raised_cosine
 
+_ROWS_AT_ONCE = 8
+"""Cells; a scene 20,000 px wide has 20 MB of them at 128 numbers each."""
 PRECISIONS = ("float32", "bfloat16")
 """Numbers that the encoder may compute with; sums are float32 always."""
 
@@ -26,7 +28,7 @@ class CellRows:
 
     Attributes:
         start: the first one.
-        values: float32 (width, rows, columns), NaN where a cell has no pixel of data.
+        values: float32 (rows, columns, width), NaN where a cell has no pixel of data.
     """
 
     start: int
@@ -105,54 +107,60 @@ def encode_strips(
     with torch.inference_mode():
         for strip in strips:
             if above is not None:
-                yield from _clip(canvas.take(above, strip.start), wanted)
+                for done in canvas.take(above, strip.start):
+                    yield from _clip(done, wanted)
             for batch in feed(cut_batches(strip, layout, computation.batch), computation.device):
                 canvas.add(batch, encode_windows(encoder, batch, computation))
             above = strip
         if above is not None:
-            yield from _clip(canvas.take(above, layout.cells_yx[0]), wanted)
+            for done in canvas.take(above, layout.cells_yx[0]):
+                yield from _clip(done, wanted)
 
 
 def _clip(done: CellRows, wanted: range) -> Iterator[CellRows]:
     low = max(done.start, wanted.start)
-    high = min(done.start + done.values.shape[1], wanted.stop)
+    high = min(done.start + len(done.values), wanted.stop)
     if low < high:
-        yield CellRows(low, done.values[:, low - done.start : high - done.start])
+        yield CellRows(low, done.values[low - done.start : high - done.start])
 
 
 class _Canvas:
-    """Sums weighted vectors over one row of windows."""
+    """Sums weighted vectors over one row of windows.
+
+    A cell's numbers lie side by side, as encoders give them: whole runs are added, and copied out again.
+    """
 
     def __init__(self, width: int, layout: WindowLayout, device: torch.device) -> None:
         self._layout = layout
         self._edge = layout.window_cells
         shape = (self._edge, layout.padded_yx[1])
-        self._sums = torch.zeros((width, *shape), dtype=torch.float32, device=device)
+        self._sums = torch.zeros((*shape, width), dtype=torch.float32, device=device)
         self._weights = torch.zeros(shape, dtype=torch.float32, device=device)
         self._weight = torch.from_numpy(raised_cosine(self._edge)).to(device)
 
     def add(self, batch: Batch, found: Tensor) -> None:
-        """Add what windows of the row gave."""
-        weighted = found * self._weight
-        for start, values in zip(batch.starts, weighted, strict=True):
-            self._sums[:, :, start : start + self._edge] += values
+        """Add what windows of the row gave, (batch, width, cells, cells)."""
+        for start, values in zip(batch.starts, found.permute(0, 2, 3, 1), strict=True):
+            self._sums[:, start : start + self._edge].addcmul_(values, self._weight[..., None])
             self._weights[:, start : start + self._edge] += self._weight
 
-    def take(self, strip: Strip, until: int) -> CellRows:
-        """Take the rows above ``until``, which no later window sees, and make room below."""
+    def take(self, strip: Strip, until: int) -> Iterator[CellRows]:
+        """Take the rows above ``until``, which no later window sees, a few at a time; make room below."""
         count = min(until - strip.start, self._edge)
         cols, stride = self._layout.cells_yx[1], self._layout.stride_px
-        sums, weights = self._sums[:, :count, :cols], self._weights[:count, :cols]
-        values = (sums / weights.clamp_min(torch.finfo(torch.float32).tiny)).cpu().numpy()
         pixels = strip.valid[: count * stride, : cols * stride]
-        known = pixels.reshape(count, stride, cols, stride).any(axis=(1, 3))
-        if not known.all():
-            values[:, ~known] = np.nan
+        known = np.asarray(pixels.reshape(count, stride, cols, stride).any(axis=(1, 3)))
+        for first in range(0, count, _ROWS_AT_ONCE):
+            rows = slice(first, min(first + _ROWS_AT_ONCE, count))
+            weights = self._weights[rows, :cols].clamp_min(torch.finfo(torch.float32).tiny)
+            values = (self._sums[rows, :cols] / weights[..., None]).cpu().numpy()
+            if not known[rows].all():
+                values[~known[rows]] = np.nan
+            yield CellRows(strip.start + first, values)
         self._make_room(count)
-        return CellRows(strip.start, values)
 
     def _make_room(self, count: int) -> None:
         for held in (self._sums, self._weights):
-            kept = held[..., count:, :].clone()
-            held[..., : self._edge - count, :] = kept
-            held[..., self._edge - count :, :] = 0
+            kept = held[count:].clone()
+            held[: self._edge - count] = kept
+            held[self._edge - count :] = 0

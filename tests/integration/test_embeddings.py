@@ -89,7 +89,7 @@ def test_the_stored_vectors_are_those_of_the_scene_encoded_in_memory(standing, p
     strips = cut_strips([Rows(0, {"rgb": stored})], layout, layout.row_starts, standards)
     parts = [part.values for part in encode_strips(FilterBank(), strips, layout, Computation())]
     found = open_vectors(storage, plan)["embedding"].values
-    np.testing.assert_allclose(found, np.concatenate(parts, axis=1), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found, np.moveaxis(np.concatenate(parts), 2, 0), rtol=0, atol=1e-5)
     assert np.isnan(found[:, 30:55, 55:90]).all()
 
 
@@ -255,7 +255,7 @@ def test_a_late_section_never_touches_what_stands(fresh):
     build_embeddings(storage, plan)
     before = store_tree(Path(storage.uri))
     with pytest.raises(TransientError, match="another run has sealed"):
-        late.add(0, np.ones((20, *plan.grid.shape_yx), np.float32))
+        late.add(0, np.ones((*plan.grid.shape_yx, 20), np.float32))
     with pytest.raises(TransientError, match="another run has sealed"):
         begin_embeddings(storage, plan, survey)
     assert store_tree(Path(storage.uri)) == before
@@ -274,10 +274,10 @@ def test_what_given_up_work_left_is_not_taken_for_new_work(fresh):
     left = {file.name: file.read_bytes() for file in work.glob("section-*")}
     assert settle_error(storage, plan, DataError("a shard is damaged")).quarantined
     with pytest.raises(TransientError, match="gave up the work"):
-        late.add(0, np.ones((20, *plan.grid.shape_yx), np.float32))
+        late.add(0, np.ones((*plan.grid.shape_yx, 20), np.float32))
     survey_scene(storage.uri, plan, HERE)
     with pytest.raises(TransientError, match="began it anew"):
-        later.add(0, np.ones((20, *plan.grid.shape_yx), np.float32))
+        later.add(0, np.ones((*plan.grid.shape_yx, 20), np.float32))
     for name, data in left.items():
         (work / name).write_bytes(data)
     assert read_section(storage, plan, section, read_survey(storage, plan)) is None

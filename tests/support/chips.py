@@ -31,6 +31,7 @@ SMALL = MarsConfig(
     mma_heads=4,
     mlp_ratio=2.0,
     dense_width=32,
+    fill_width=16,
     drop_path=0.2,
 )
 LESSONS = LessonConfig(chips=4, size_px=32, scene_px=48, masked=2, alone=2, real=2)

@@ -21,6 +21,7 @@ SMALL = replace(
     mma_rounds=2,
     mlp_ratio=2.0,
     dense_width=12,
+    fill_width=8,
 )
 
 

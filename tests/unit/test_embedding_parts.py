@@ -250,7 +250,7 @@ class TestNumbers:
         block[:, 0, :] = np.nan
         block[:, 4, 4:] = np.nan
         known = np.isfinite(block[0])
-        means, shares = pool_tiles(block, known, 4)
+        means, shares = pool_tiles(np.moveaxis(block, 0, 2), known, 4)
         assert means.shape == (2, 2, 2)
         assert np.allclose(means[0, 0], np.nanmean(block[:, :4, :4], axis=(1, 2)))
         assert shares.tolist() == [[0.75, 0.75], [1.0, 0.0]]
@@ -270,7 +270,7 @@ class TestPictures:
         values = np.ones((4, 4, 6), np.float32)
         values[0] = np.arange(24).reshape(4, 6)
         values[:, 2:, 4:] = np.nan
-        found = project_blocks(values, np.isfinite(values[0]), 2, SURVEY)
+        found = project_blocks(np.moveaxis(values, 0, 2), np.isfinite(values[0]), 2, SURVEY)
         assert found.shape == (3, 2, 3)
         assert found[0, 0, 0] == pytest.approx(np.mean([0, 1, 6, 7]) - 1)
         assert np.isnan(found[:, 1, 2]).all()
