@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -79,6 +80,17 @@ class ModalityFill(nn.Module):
     def _leave(self, level: int, known: Tensor) -> Tensor:
         answer: Tensor = self.leave[level](known)
         return answer.permute(0, 3, 1, 2)
+
+
+def filling_errors(guessed: Sequence[Tensor], truth: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Yield how far each map is from the true one; finer maps that are the true ones themselves are left out.
+
+    Finer maps by the spread of each feature. The coarsest are normalised already: before anything is
+    learned all places look alike there, and a small spread would drown all else that learns.
+    """
+    *finer, (guess, true) = zip(guessed, truth, strict=True)
+    yield from (relative_error(*pair) for pair in finer if pair[0] is not pair[1])
+    yield (guess.float() - true.float()).square().mean()
 
 
 def relative_error(guess: Tensor, truth: Tensor) -> Tensor:

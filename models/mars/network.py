@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from infra.errors import InputError
 from models.mars.config import CHANNELS, MarsConfig
 from models.mars.encoder import MarsEncoder
-from models.mars.filling import ModalityFill, relative_error
+from models.mars.filling import ModalityFill, filling_errors
 from models.mars.heads import (
     DenseDecoder,
     DensePixelHead,
@@ -192,11 +192,10 @@ class Mars(nn.Module):
         by_rgb = self.mma(self.encoder_rgb.normalise(rgb[-1]).detach(), None, grid)
         by_sar = self.mma(None, self.encoder_sar.normalise(sar[-1]).detach(), grid)
         errors = [
-            relative_error(guess, true)
+            error
             for alone in (MarsFeatures(rgb, None, *by_rgb), MarsFeatures(None, sar, *by_sar))
             for guessed, maps in zip(self.levels(alone), truth, strict=True)
-            for guess, true in zip(guessed, maps, strict=True)
-            if guess is not true  # the finer maps of what was given are there already
+            for error in filling_errors(guessed, maps)
         ]
         return torch.stack(errors).mean()
 
