@@ -51,8 +51,8 @@ class AlignedCubes:
         sar: with at least one polarisation.
         size_px: side of a chip.
         windows: in pixels of the ground that both cover.
-        corners_yx: row and column of that ground's first pixel in the optical and in the radar cube; in a
-            registered one it means nothing.
+        corners_yx: row and column of that ground's first pixel in the optical and in the radar cube; 0
+            and 0 where the latter is registered.
         registration: item of the registration that corrected the radar cube's grid; empty without one.
         sar_unit: of the chips that are read; decibels whatever is stored.
     """

@@ -7,15 +7,16 @@ import pytest
 from scipy.ndimage import uniform_filter
 
 from catalog.chips import sample_worlds
-from catalog.chips.sample_worlds import SampleWorlds
+from catalog.chips.sample_worlds import SampleWorlds, draw_world
+from catalog.sample.cover import BUILT, TREES, Cover
 from infra.errors import InputError
 
 
 @pytest.fixture(autouse=True)
 def _nothing_kept():
-    sample_worlds._draw_world.cache_clear()
+    sample_worlds.draw_world.cache_clear()
     yield
-    sample_worlds._draw_world.cache_clear()
+    sample_worlds.draw_world.cache_clear()
 
 
 def find_shift(water, radar, reach=6):
@@ -49,7 +50,7 @@ def test_a_number_is_a_chip(monkeypatch):
     worlds = SampleWorlds(2, size_px=96)
     assert len(worlds) == 8
     first = [worlds.read(index) for index in (3, 4)]
-    sample_worlds._draw_world.cache_clear()
+    sample_worlds.draw_world.cache_clear()
     again = [SampleWorlds(5, size_px=96).read(index) for index in (4, 3)]
     for one, other in zip(first, reversed(again), strict=True):
         assert one.rgb.tobytes() == other.rgb.tobytes()
@@ -58,19 +59,33 @@ def test_a_number_is_a_chip(monkeypatch):
 
 
 def test_worlds_of_tests_and_demos_are_never_drawn(monkeypatch):
-    seeds = []
+    seeds, build = [], sample_worlds.build_town
 
-    def take_note(seed):
+    def take_note(seed, frame):
         seeds.append(seed)
-        return np.zeros((3, 512, 512), np.float32), np.zeros((1, 512, 512), np.float32)
+        return build(seed, frame)
 
-    take_note.cache_clear = lambda: None
-    monkeypatch.setattr(sample_worlds, "_draw_world", take_note)
-    worlds = SampleWorlds(3)
+    monkeypatch.setattr(sample_worlds, "WORLD_PX", 96)
+    monkeypatch.setattr(sample_worlds, "build_town", take_note)
+    worlds = SampleWorlds(3, size_px=64)
     for index in range(len(worlds)):
         worlds.read(index)
     assert len(worlds) == 12
-    assert sorted(set(seeds)) == [61_000, 61_001, 61_002]
+    assert seeds == [61_000, 61_001, 61_002]
+
+
+def test_a_world_tells_what_lies_where(monkeypatch):
+    monkeypatch.setattr(sample_worlds, "WORLD_PX", 160)
+    world = draw_world(0)
+    assert world.cover.shape == world.rgb.shape[1:] == world.sar.shape[1:] == (160, 160)
+    assert set(np.unique(world.cover)) <= {int(cover) for cover in Cover}
+    seen = SampleWorlds(1, size_px=160).read(0)
+    assert np.array_equal(seen.rgb, world.rgb)
+    trees, roofs = (np.isin(world.cover, kinds) for kinds in (TREES, BUILT))
+    brightness = world.rgb.mean(axis=0)
+    assert trees.any()
+    assert roofs.any()
+    assert brightness[trees].mean() < 0.7 * brightness[roofs].mean()
 
 
 @pytest.mark.parametrize(("worlds", "size"), [(0, 256), (1, 31), (1, 513)])
