@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,14 @@ class PatchFolder:
         name: of the sensor.
         files: names that both have, sorted.
         sar_unit: what the radar files hold; as published, amplitude.
+        checksums: CRC-32 of each pair's bytes, rgb then sar; empty where nobody has summed them up.
     """
 
     folder: Path
     name: str
     files: tuple[str, ...]
     sar_unit: RadarUnit = "amplitude"
+    checksums: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         """Return how many pairs there are."""
@@ -41,9 +44,15 @@ class PatchFolder:
         """Read a pair; nodata of either file is no data, and so is 0 in a radar file that is not in decibels.
 
         Raises:
-            DataError: a file is damaged, of other bands than expected, or not of its partner's size.
+            DataError: a file is damaged, of other bands than expected, not of its partner's size, or not what
+                it was when it was summed up.
         """
         name = self.files[index]
+        if self.checksums and self.checksums[index] != self._sum_up(name):
+            raise DataError(
+                f"{self.folder}/rgb/{name} or its radar partner was changed since its chips were planned; "
+                "plan them anew."
+            )
         rgb, sar = (_read(self.folder / side / name, bands) for side, bands in (("rgb", 3), ("sar", 1)))
         if rgb.shape[1:] != sar.shape[1:]:
             raise DataError(
@@ -53,6 +62,19 @@ class PatchFolder:
         sar = blank_zeros(sar, self.sar_unit)
         check_unit(sar, self.sar_unit, f"{self.folder}/sar/{name}")
         return Chip(rgb, sar)
+
+    def sealed(self) -> PatchFolder:
+        """Return the same pairs with the sums of their bytes, all of which are read for it."""
+        return replace(self, checksums=tuple(map(self._sum_up, self.files)))
+
+    def _sum_up(self, name: str) -> int:
+        total = 0
+        for side in ("rgb", "sar"):
+            try:
+                total = zlib.crc32((self.folder / side / name).read_bytes(), total)
+            except OSError as exc:
+                raise DataError(f"{self.folder}/{side}/{name} cannot be read ({exc}).") from exc
+        return total
 
 
 def find_patches(folder: Path, *, sar_unit: RadarUnit = "amplitude") -> tuple[PatchFolder, ...]:

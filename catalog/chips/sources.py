@@ -63,6 +63,7 @@ class PatchesPlace:
         sensor: its name.
         sar_unit: of the radar files.
         files: names that both sides have.
+        checksums: CRC-32 of each pair's bytes.
     """
 
     kind: Literal["patches"] = "patches"
@@ -70,6 +71,7 @@ class PatchesPlace:
     sensor: str
     sar_unit: RadarUnit
     files: tuple[str, ...]
+    checksums: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +169,7 @@ def _place_of(reader: AlignedCubes | PatchFolder) -> CubesPlace | PatchesPlace:
         sensor=reader.name,
         sar_unit=reader.sar_unit,
         files=reader.files,
+        checksums=(reader if reader.checksums else reader.sealed()).checksums,
     )
 
 
@@ -229,8 +232,14 @@ def _open_patches(place: PatchesPlace) -> PatchFolder:
         raise InputError(f"folder {place.folder!r} is no local one")
     for name in place.files:
         check_id(name, what="patch")
+    if len(place.checksums) != len(place.files):
+        raise InputError(f"{len(place.files)} pairs have {len(place.checksums)} sums")
     if not Path(storage.uri).is_dir():
         raise NotFoundError(f"folder {storage.uri} is not there any more")
     return PatchFolder(
-        folder=Path(storage.uri), name=check_id(place.sensor), files=place.files, sar_unit=place.sar_unit
+        folder=Path(storage.uri),
+        name=check_id(place.sensor),
+        files=place.files,
+        sar_unit=place.sar_unit,
+        checksums=place.checksums,
     )

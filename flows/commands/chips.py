@@ -101,7 +101,8 @@ def patches(
     from catalog.chips.sources import write_source
 
     told = []
-    for reader in find_patches(folder.absolute(), sar_unit=read_unit(sar_unit)):
+    for found in find_patches(folder.absolute(), sar_unit=read_unit(sar_unit)):
+        reader = found.sealed()
         moments = _measure(reader)
         path = write_source(out, reader, moments, licence=licence)
         told.append({"file": str(path), "chips": len(reader), "blank": moments.blank})

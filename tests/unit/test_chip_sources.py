@@ -193,6 +193,22 @@ def test_a_source_file_that_was_altered_is_refused(planned):
         open_source(path.with_name("none.chips.json"))
 
 
+def test_a_patch_that_was_changed_since_is_told(planned, tmp_path):
+    reader, _ = open_source(of_kind(planned, "patches"))
+    before = reader.read(0)
+    path = tmp_path / "mars" / "Umbra_patches" / "sar" / "a.tif"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # of the same size
+    with pytest.raises(DataError, match="was changed since"):
+        reader.read(0)
+    reader.read(1)
+    path.write_bytes(whole)
+    np.testing.assert_array_equal(reader.read(0).sar, before.sar)
+    path.unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        reader.read(0)
+
+
 def test_two_sources_of_one_name_are_refused(planned):
     path = of_kind(planned, "patches")
     (planned / f"copy{SOURCE_SUFFIX}").write_text(path.read_text())
