@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.snapshots import comparable_items, receipts, store_tree
 
 
+@pytest.mark.long
 def test_a_cluster_of_separate_processes_gives_the_same_products(undisturbed, quick_terraloom, store):
     told = quick_terraloom.run(*undisturbed.world.mapping(store), "--json").told
     assert told["item_ids"] == undisturbed.summary["item_ids"]

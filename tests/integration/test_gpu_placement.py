@@ -19,6 +19,7 @@ from tasks.encode_scene import EncodingPlace, encode_scene
 from tests.support.embedding import draw_ground, make_optical, plan_filters
 from tests.support.processes import wait_until
 
+pytestmark = pytest.mark.long
 UNITS = list(range(24))
 
 
