@@ -33,6 +33,7 @@ GPU: Mapping[str, float] = {"GPU": 1.0}
 """What a unit claims that computes on a GPU, and a worker offers that has one: ``--resources GPU=1``."""
 _CONNECT_TIMEOUT_S = 10
 _POLL_S, _LOOK_S = 0.02, 5.0  # for units that ended; for workers, while none does
+_START_FAILURES = (RuntimeError, OSError, TimeoutError)
 _PATIENCE_S = 60.0  # until a worker that died is back
 # Dask's nannies make glibc return every freed block above 64 kB at once; shard-sized buffers, reused for
 # each band, then cost more in page faults than in compression.
@@ -232,22 +233,30 @@ def _named_scheduler(settings: DaskSettings, address: str) -> ClusterAddress:
 
 
 def _start_local_cluster(settings: DaskSettings, gpus: int) -> LocalCluster:
-    port = settings.dashboard_port if _is_free(settings.dashboard_port) else 0
+    """Start a cluster; a worker that is killed before it has registered makes the whole start fail once."""
     try:
-        return LocalCluster(
-            n_workers=gpus or settings.workers,
-            # Two units on one GPU would each want all of its memory.
-            threads_per_worker=1 if gpus else settings.threads_per_worker,
-            resources=dict(GPU) if gpus else None,
-            memory_limit=settings.memory_limit,
-            host="127.0.0.1",
-            dashboard_address=f"127.0.0.1:{port}",
-            silence_logs=logging.CRITICAL,
-        )
-    except (RuntimeError, OSError, TimeoutError) as exc:
-        # A worker that is killed before it has registered makes the whole start fail.
+        return _make_local_cluster(settings, gpus)
+    except _START_FAILURES as exc:
+        logger.warning("the Dask cluster did not start (%s); once more", exc)
+    try:
+        return _make_local_cluster(settings, gpus)
+    except _START_FAILURES as exc:
         reason = str(exc) or type(exc).__name__
         raise TransientError(f"the Dask cluster of this run did not start: {reason}; run again") from exc
+
+
+def _make_local_cluster(settings: DaskSettings, gpus: int) -> LocalCluster:
+    port = settings.dashboard_port if _is_free(settings.dashboard_port) else 0
+    return LocalCluster(
+        n_workers=gpus or settings.workers,
+        # Two units on one GPU would each want all of its memory.
+        threads_per_worker=1 if gpus else settings.threads_per_worker,
+        resources=dict(GPU) if gpus else None,
+        memory_limit=settings.memory_limit,
+        host="127.0.0.1",
+        dashboard_address=f"127.0.0.1:{port}",
+        silence_logs=logging.CRITICAL,
+    )
 
 
 @lru_cache(maxsize=4)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from infra import cluster
 from infra.cluster import dashboard_link, run_units, running_cluster
 from infra.errors import ConfigError, DataError, InternalError, TransientError
 from infra.settings import DaskSettings
@@ -52,6 +53,31 @@ def test_a_cluster_of_our_own(tmp_path):
     page = report.read_text()
     assert "<html" in page
     assert not re.search(r"<script[^>]+src=", page), "the report opens without internet"
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_start_that_fails_is_tried_once_more(failures, monkeypatch):
+    """Dask gives a whole cluster up when one worker dies before it has registered."""
+    tries, start = [], cluster.LocalCluster
+
+    def start_late(**words):
+        tries.append(words)
+        if len(tries) <= failures:
+            raise RuntimeError("Nanny failed to start.")
+        return start(**words)
+
+    monkeypatch.setattr(cluster, "LocalCluster", start_late)
+    settings = DaskSettings(workers=1, dashboard_port=0)
+    if failures == 1:
+        with running_cluster(settings) as address:
+            assert [outcome for _, outcome in run_units(address, abs, [-3])] == [3]
+    else:
+        with (
+            pytest.raises(TransientError, match=r"did not start: Nanny failed to start\.; run again"),
+            running_cluster(settings),
+        ):
+            raise AssertionError("it must not start")
+    assert len(tries) == 2
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "nonsense"])
