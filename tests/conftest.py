@@ -47,6 +47,17 @@ def _check_loopback(host: str) -> None:
         raise ConnectionRefusedError(f"tests may not reach {host}: only loopback is open")
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread: small sums are slower on several, and numbers could differ."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real scenes; skips where there is none."""

@@ -14,12 +14,7 @@ from models.downstream.tasks import TASKS, find_task
 LESSONS = LessonConfig(chips=8, size_px=32)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def small_network(task):

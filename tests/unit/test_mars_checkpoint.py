@@ -27,13 +27,7 @@ from models.mars.presets import find_preset
 from models.training.checkpoints import encode_weights
 from tests.support.mars import SMALL, draw_images, make_mars
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_released(config: MarsConfig, channels: int, **changes):

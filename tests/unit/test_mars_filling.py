@@ -22,12 +22,7 @@ CPU = torch.device("cpu")
 LESSONS = LessonConfig(chips=4, size_px=64, scene_px=64, masked=1, alone=0, zoom=(1.0, 1.0))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def draw_maps(rows=4, cols=6, seed=0):

@@ -17,13 +17,7 @@ from models.mars.lessons import LessonConfig, draw_chips
 from models.mars.training import MarsLearner
 from tests.support.chips import LESSONS, SMALL, ArrayChips
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -23,12 +23,7 @@ COMPAT = replace(SMALL, reference_compat=True)
 BOTH = pytest.mark.parametrize("config", [SMALL, COMPAT], ids=["ours", "published"])
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @functools.cache

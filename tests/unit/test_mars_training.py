@@ -35,12 +35,7 @@ def lesson(step):
     return draw_chips(LESSONS, SMALL, 7, step)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_masks_do_not_tell_which_image_it_is():
